@@ -1,0 +1,1 @@
+"""Fusion models: one architecture a file, one signature for all. `registry` lists them."""

@@ -1,0 +1,132 @@
+"""A run as a folder: what was asked, what went in, what came out. Finished once its scores are there.
+
+    <runs>/<model>-<modalities>-<digest>/seed-<k>/
+        run.json                settings, inputs' keys, versions
+        metrics.jsonl           a line an epoch
+        checkpoint.safetensors  the model at its best epoch
+        predictions.npz         every row of the reported split, with its labels
+        scores.json             written last: the mark of a finished run
+The digest is of the settings and of the keys of everything that goes in, so changed features or labels make
+another folder and nothing finished is ever overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.catalogue import Catalogue
+from cache.key import digest_of
+from cache.store import open_store
+from fuse.settings import FuseSettings
+
+RUN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment with one seed, on one store. population and index: where it trained among others."""
+
+    folder: Path
+    settings: FuseSettings
+    seed: int
+    store: Path
+    inputs: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "scores.json").is_file()
+
+    @property
+    def label(self) -> str:
+        """`lstm audio+video seed 0`."""
+        return f"{self.settings.model} {'+'.join(sorted(self.settings.features))} seed {self.seed}"
+
+
+def plan_runs(settings: FuseSettings, catalogue: Catalogue, store: Path, runs: Path) -> list[Run]:
+    """One run a seed, finished or not. Raises StoreError if a feature isn't in the store."""
+    inputs = {
+        "catalogue": catalogue.digest(),
+        "recipes": {name: catalogue.recipe_of(feature) for name, feature in settings.features.items()},
+    }
+    meant = {"format": RUN_FORMAT, "experiment": settings.experiment(), "inputs": inputs}
+    name = f"{settings.model}-{'+'.join(sorted(settings.features))}-{digest_of(meant)[:8]}"
+    return [Run(runs / name / f"seed-{seed}", settings, seed, store, inputs) for seed in range(settings.seeds)]
+
+
+def execute(run: Run, device: str = "cpu") -> dict[str, Any]:
+    """Train, predict and score one run, and leave its folder. A finished run is not touched; returns its scores."""
+    if run.finished:
+        return read_scores(run.folder)
+    import safetensors.torch
+    import torch
+
+    from fuse.bank import load_bank
+    from fuse.evaluate import predictions_of, scores
+    from fuse.train import train
+
+    settings = run.settings
+    store = open_store(run.store)
+    catalogue = Catalogue(store)
+    if catalogue.digest() != run.inputs["catalogue"]:
+        raise ValueError(f"the catalogue of {run.store} changed since {run.label} was planned; start again")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    _write_json(
+        run.folder / "run.json",
+        {
+            "format": RUN_FORMAT,
+            "settings": settings.experiment(),
+            "seed": run.seed,
+            "population": {"members": 1, "index": 0},
+            "inputs": run.inputs,
+            "features": {name: store.recipes()[digest] for name, digest in run.inputs["recipes"].items()},
+            "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
+            "device": device,
+        },
+    )
+    began = time.perf_counter()
+    bank = load_bank(store, catalogue, settings.train_split, settings.features, settings.alignment, device)
+    with (run.folder / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
+
+        def write_epoch(epoch: Any) -> None:
+            metrics.write(json.dumps(epoch.as_json()) + "\n")
+            metrics.flush()
+
+        trained = train(bank, settings, run.seed, write_epoch)
+    state = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
+    safetensors.torch.save_file(state, run.folder / "checkpoint.safetensors")
+    # Only now is the reported split read: nothing above could have seen it.
+    held_out = load_bank(store, catalogue, settings.report_split, settings.features, settings.alignment, device)
+    predictions = predictions_of(trained.model, held_out, settings.windows.length)
+    np.savez(run.folder / "predictions.npz", **vars(predictions))
+    result = {
+        "split": settings.report_split,
+        **scores(predictions),
+        "best_epoch": trained.best.epoch,
+        "epochs": len(trained.history),
+        "inner_ccc_mean": trained.best.inner_ccc_mean,
+        "inner_groups": trained.inner_groups,
+        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    _write_json(run.folder / "scores.json", result)
+    return result
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """The scores of a finished run."""
+    found: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, path)

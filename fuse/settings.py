@@ -1,0 +1,124 @@
+"""What stage two does: alignment, windows, model, loss, training. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fuse.models.registry import resolve_options
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AlignmentSettings(_Frozen):
+    """How tracks come onto the label clock.
+
+    label_delay_seconds: annotators react late; the features of time t are paired with the label of t + delay.
+    """
+
+    method: Literal["nearest", "linear", "mean"] = "mean"
+    largest_gap_seconds: float = Field(default=0.5, ge=0)
+    label_delay_seconds: float = Field(default=0.0, ge=0, le=10)
+
+
+class WindowSettings(_Frozen):
+    """length and hop in rows of the label clock, for training; predicting uses the same length and half of it."""
+
+    length: int = Field(default=128, ge=1)
+    hop: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> WindowSettings:
+        if self.hop > self.length:
+            raise ValueError(f"hop is {self.hop}, longer than the window of {self.length}: rows between would be lost")
+        return self
+
+
+class LossSettings(_Frozen):
+    """Weights of 1 - CCC and of the mean squared error, and of the two dimensions in both."""
+
+    ccc: float = Field(default=1.0, ge=0)
+    mse: float = Field(default=0.2, ge=0)
+    valence: float = Field(default=1.0, ge=0)
+    arousal: float = Field(default=1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> LossSettings:
+        if self.ccc + self.mse == 0 or self.valence + self.arousal == 0:
+            raise ValueError("the loss is 0 whatever the model says; give ccc or mse, and valence or arousal, a weight")
+        return self
+
+
+class TrainingSettings(_Frozen):
+    """AdamW under a cosine schedule with warm-up, stopped early on an inner split of the training groups.
+
+    inner_fraction: the share of training groups (subjects) kept aside to choose the epoch; inner_seed: which.
+    """
+
+    epochs: int = Field(default=30, ge=1)
+    batch: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    patience: int = Field(default=10, ge=1)
+    inner_fraction: float = Field(default=0.25, gt=0, lt=1)
+    inner_seed: int = 0
+
+
+class FuseSettings(_Frozen):
+    """One experiment.
+
+    features: modality -> the feature's name in the store. model: a name of `fuse.models`. models: changes to the
+    options of models, by name; those of the chosen one are used. seeds: how many runs, numbered from 0.
+    """
+
+    features: dict[str, str] = Field(min_length=1)
+    train_split: str = "train"
+    report_split: str = "validation"
+    model: str = "lstm"
+    models: dict[str, dict[str, Any]] = {}
+    alignment: AlignmentSettings = AlignmentSettings()
+    windows: WindowSettings = WindowSettings()
+    loss: LossSettings = LossSettings()
+    training: TrainingSettings = TrainingSettings()
+    seeds: int = Field(default=1, ge=1)
+
+    @field_validator("features")
+    @classmethod
+    def _named_modalities(cls, features: dict[str, str]) -> dict[str, str]:
+        for name in features:
+            if not name.isidentifier():
+                raise ValueError(f"modality {name!r} is not a plain name; wanted letters, digits and _")
+        return features
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str) -> str:
+        resolve_options(model, {})
+        return model
+
+    @field_validator("models")
+    @classmethod
+    def _known_options(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, options in models.items():
+            resolve_options(name, options)
+        return models
+
+    @model_validator(mode="after")
+    def _unseen_clips(self) -> FuseSettings:
+        if self.train_split == self.report_split:
+            raise ValueError(f"train_split and report_split are both {self.train_split!r}; a score needs unseen clips")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Every option of the chosen model, defaults filled in."""
+        return resolve_options(self.model, self.models.get(self.model, {}))
+
+    def experiment(self) -> dict[str, Any]:
+        """All that decides the numbers of a run but its seed and its inputs, as JSON."""
+        meant = self.model_dump(mode="json", exclude={"models", "seeds"})
+        return meant | {"options": self.options()}

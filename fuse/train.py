@@ -1,0 +1,138 @@
+"""The training loop of one run, top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fuse.bank import Bank
+from fuse.evaluate import predict
+from fuse.loss import affect_loss
+from fuse.metrics import Moments
+from fuse.models.parts import fit_inputs
+from fuse.models.registry import build_model
+from fuse.settings import FuseSettings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a run's metrics: loss over the epoch's windows, CCC on the inner split, time since the start."""
+
+    epoch: int
+    loss: float
+    inner_ccc_valence: float
+    inner_ccc_arousal: float
+    inner_ccc_mean: float
+    learning_rate: float
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in asdict(self).items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The model at its best epoch, and how it came there."""
+
+    model: nn.Module
+    best: Epoch
+    history: list[Epoch]
+    inner_groups: list[str]
+
+
+def inner_split(groups: list[str], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Clip numbers to fit on and to choose the epoch on; a group is never in both. Raises ValueError under 2 groups."""
+    names = sorted(set(groups))
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} training group(s) can't be split in two; training wants 2 subjects or more")
+    kept = min(max(1, round(fraction * len(names))), len(names) - 1)
+    aside = set(np.random.default_rng(seed).permutation(names)[:kept])
+    return [i for i, g in enumerate(groups) if g not in aside], [i for i, g in enumerate(groups) if g in aside]
+
+
+def train(
+    bank: Bank, settings: FuseSettings, seed: int, on_epoch: Callable[[Epoch], None] = lambda epoch: None
+) -> Trained:
+    """Train one model on a bank of training clips. Same bank, settings and seed: same numbers on the same machine.
+
+    The epoch is chosen on an inner split of the training groups; the reported split is nowhere near.
+    """
+    plan, windows = settings.training, settings.windows
+    fitted, aside = inner_split(bank.groups, plan.inner_fraction, plan.inner_seed)
+    order = np.random.default_rng(seed)
+    began = time.perf_counter()
+    # One thread: models this small lose more to waking a second one than it brings. The seed is ours alone.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[bank.device] if bank.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            model = build_model(settings.model, bank.widths, settings.options())
+            fit_inputs(model, bank.statistics(fitted))
+            model.to(bank.device).train()
+            steps_per_epoch = -(-len(bank.windows(fitted, windows.length, windows.hop)) // plan.batch)
+            optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimiser, lambda step: learning_rate_factor(step, plan.epochs * steps_per_epoch, plan)
+            )
+            history: list[Epoch] = []
+            best: Epoch | None = None
+            best_state: dict[str, Tensor] = {}
+            for number in range(1, plan.epochs + 1):
+                # Other cuts each epoch: the grid of every clip begins somewhere else within a hop.
+                cuts = bank.windows(fitted, windows.length, windows.hop, order.integers(0, windows.hop, len(fitted)))
+                shuffled = torch.from_numpy(order.permutation(len(cuts))).to(bank.device)
+                losses = []
+                for which in shuffled.split(plan.batch):
+                    batch = bank.batch(cuts, which)
+                    out = model(batch.features, batch.valid, batch.inside)
+                    loss = affect_loss(out, batch.labels, batch.labels_valid, settings.loss)
+                    optimiser.zero_grad(set_to_none=True)
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
+                    optimiser.step()
+                    schedule.step()
+                    losses.append(loss.detach())
+                epoch = Epoch(
+                    number,
+                    float(torch.stack(losses).mean()),
+                    *_inner_ccc(model, bank, windows.length, aside),
+                    float(schedule.get_last_lr()[0]),
+                    time.perf_counter() - began,
+                )
+                history.append(epoch)
+                on_epoch(epoch)
+                if not math.isfinite(epoch.loss):
+                    raise ValueError(f"the loss of epoch {number} is {epoch.loss}; lower `training.learning_rate`")
+                if best is None or epoch.inner_ccc_mean > best.inner_ccc_mean:
+                    best, best_state = epoch, {name: value.clone() for name, value in model.state_dict().items()}
+                elif number - best.epoch >= plan.patience:
+                    break
+            assert best is not None
+            model.load_state_dict(best_state)
+            return Trained(model.eval(), best, history, sorted({bank.groups[clip] for clip in aside}))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def learning_rate_factor(step: int, steps: int, plan: TrainingSettings) -> float:
+    """Linear warm-up, then half a cosine down to 0 at the last step."""
+    warmup = plan.warmup_fraction * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * min((step - warmup) / max(steps - warmup, 1), 1)))
+
+
+def _inner_ccc(model: nn.Module, bank: Bank, length: int, clips: list[int]) -> tuple[float, float, float]:
+    rows = bank.rows_of(clips).cpu().numpy()
+    predictions = predict(model, bank, length, clips)[rows]
+    ccc = Moments.of(predictions, bank.labels.cpu().numpy()[rows], bank.labels_valid.cpu().numpy()[rows]).ccc()
+    ccc = np.nan_to_num(ccc, nan=0.0)
+    return float(ccc[0]), float(ccc[1]), float(ccc.mean())

@@ -1,0 +1,148 @@
+"""The command line: parses, calls one function, exits. Nothing heavy is imported before a command needs it.
+
+Exit codes: 0 done; 1 some clips failed; 2 usage, settings or data that can't be used.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.settings import Recipe
+
+_RECIPE = click.argument("config", type=click.Path(path_type=Path))
+_OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
+_DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps")
+_DEMO_RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="duet-affect", prog_name="duet")
+def cli() -> None:
+    """Extract once, fuse many: cached audiovisual embeddings and fusion models of valence and arousal."""
+
+
+@cli.command()
+@_DEVICE
+@click.option("--seed", type=int, help="Seed of the corpus; another seed, another corpus and folder.")
+@click.option("--quick", is_flag=True, help="A small corpus, one seed and few epochs: minutes become seconds.")
+@_OVERRIDES
+def demo(device: str, seed: int | None, quick: bool, overrides: tuple[str, ...]) -> None:
+    """Write a corpus of puppets, extract, train the models, report."""
+    from pipeline import stages
+
+    changes = _demo_changes(seed, quick)
+    failed = stages.demo(_load(_DEMO_RECIPE, (*changes, *overrides)), device)
+    sys.exit(1 if failed else 0)
+
+
+@cli.command()
+@_RECIPE
+@_OVERRIDES
+def check(config: Path, overrides: tuple[str, ...]) -> None:
+    """Check a recipe: every mistake at once, with file, line and the nearest key."""
+    recipe = _load(config, overrides)
+    click.echo(f"{config} is sound: {len(recipe.features)} features, model {recipe.fuse.model}, store {recipe.store}")
+
+
+@cli.command()
+@_RECIPE
+@_OVERRIDES
+@_DEVICE
+def extract(config: Path, overrides: tuple[str, ...], device: str) -> None:
+    """Stage one: media files to cached embeddings. Goes on where it was stopped."""
+    recipe = _load(config, overrides, f"execution.device={device}" if device != "auto" else None)
+    from pipeline import stages
+
+    sys.exit(1 if stages.extract(recipe).failed else 0)
+
+
+@cli.command()
+@_RECIPE
+@_OVERRIDES
+@_DEVICE
+@click.option("--model", help="Fusion model, instead of the recipe's.")
+@click.option("--seeds", type=int, help="How many seeds, instead of the recipe's.")
+@click.option("--modalities", help="Which of the recipe's modalities, e.g. audio or audio,video.")
+def fuse(
+    config: Path, overrides: tuple[str, ...], device: str, model: str | None, seeds: int | None, modalities: str | None
+) -> None:
+    """Stage two: train and score a fusion model on the cache, and renew the report."""
+    recipe = _load(
+        config,
+        overrides,
+        f"fuse.model={model}" if model else None,
+        f"fuse.seeds={seeds}" if seeds is not None else None,
+    )
+    if modalities is not None:
+        recipe = _only(recipe, modalities.split(","))
+    from pipeline import stages
+
+    stages.fuse(recipe, device)
+    stages.report(recipe)
+
+
+@cli.command()
+@_RECIPE
+@_OVERRIDES
+def report(config: Path, overrides: tuple[str, ...]) -> None:
+    """Put every finished run into one HTML page and JSON file."""
+    recipe = _load(config, overrides)
+    from pipeline import stages
+
+    stages.report(recipe)
+
+
+def main() -> None:
+    """The command `duet`: known errors become one clear message and exit code 2."""
+    try:
+        cli()
+    except (ValueError, OSError) as error:
+        click.echo(f"duet: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        click.echo("duet: stopped; what is finished is kept, run the same command to go on", err=True)
+        sys.exit(130)
+
+
+def _load(config: Path, overrides: tuple[str, ...], *more: str | None) -> Recipe:
+    from pipeline.settings import SettingsError, load_recipe
+
+    try:
+        return load_recipe(config, [*(change for change in more if change is not None), *overrides])
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(2)
+
+
+def _only(recipe: Recipe, modalities: list[str]) -> Recipe:
+    unknown = [name for name in modalities if name not in recipe.fuse.features]
+    if unknown:
+        raise click.UsageError(f"no modality {', '.join(unknown)}; the recipe has {', '.join(recipe.fuse.features)}")
+    features: dict[str, Any] = {name: recipe.fuse.features[name] for name in modalities}
+    return recipe.model_copy(update={"fuse": recipe.fuse.model_copy(update={"features": features})})
+
+
+def _demo_changes(seed: int | None, quick: bool) -> tuple[str, ...]:
+    changes: list[str] = []
+    root = "work/demo"
+    if quick:
+        root = "work/demo-quick"
+        changes += ["puppets.clips=12", "puppets.subjects=12", "fuse.seeds=1", "fuse.training.epochs=3"]
+    if seed is not None:
+        root += f"-seed{seed}"
+        changes.append(f"puppets.seed={seed}")
+    if root != "work/demo":
+        changes += [
+            f"corpus.root={root}/corpus",
+            f"corpus.subjects={root}/corpus/subjects.csv",
+            f"store={root}/store.zarr",
+            f"runs={root}/runs",
+            f"report={root}/report",
+        ]
+    return tuple(changes)

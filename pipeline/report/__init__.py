@@ -1,0 +1,1 @@
+"""From finished runs to one HTML file and the same as JSON."""

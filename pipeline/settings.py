@@ -1,0 +1,259 @@
+"""A YAML recipe into frozen settings: every mistake at once, with file, line, column and the nearest key.
+
+`key.path=value` overrides are laid over the file before it is checked, and are checked like it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from extract.recipe import FeatureSettings
+from extract.settings import CorpusSettings, ExecutionSettings
+from fuse.models.registry import MODELS, resolve_options
+from fuse.settings import FuseSettings
+from pipeline.demo.settings import PuppetSettings
+
+
+class StudySettings(BaseModel):
+    """Several experiments in one go: every model on every set of modalities, with the seeds of `fuse`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[str, ...] = Field(min_length=1)
+    modalities: tuple[tuple[str, ...], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known_models(self) -> StudySettings:
+        for model in self.models:
+            resolve_options(model, {})
+        return self
+
+
+class Recipe(BaseModel):
+    """One file: where the corpus is, what is extracted, where it is kept, what is trained on it.
+
+    Paths are relative to the folder that the command is run in. puppets: write the demo corpus at corpus.root
+    first, if it isn't there. features: your name for it -> backbone and settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    corpus: CorpusSettings
+    puppets: PuppetSettings | None = None
+    store: Path
+    runs: Path
+    report: Path
+    features: dict[str, FeatureSettings] = Field(min_length=1)
+    execution: ExecutionSettings = ExecutionSettings()
+    fuse: FuseSettings
+    study: StudySettings | None = None
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> Recipe:
+        for modality, feature in self.fuse.features.items():
+            if feature not in self.features:
+                raise ValueError(
+                    f"fuse.features.{modality} names the feature {feature!r}; `features` has "
+                    f"{', '.join(self.features)}{_near(feature, self.features)}"
+                )
+        for modalities in self.study.modalities if self.study is not None else ():
+            for modality in modalities:
+                if modality not in self.fuse.features:
+                    raise ValueError(
+                        f"study.modalities names {modality!r}; `fuse.features` has "
+                        f"{', '.join(self.fuse.features)}{_near(modality, self.fuse.features)}"
+                    )
+        if len({feature.spec.rate_hz for feature in self.features.values() if feature.spec.modality == "audio"}) > 1:
+            raise ValueError("the audio features want sound at several rates; one recipe decodes it once, at one rate")
+        return self
+
+    @model_validator(mode="after")
+    def _plain_names(self) -> Recipe:
+        for name in self.features:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name):
+                raise ValueError(f"feature {name!r} is not a plain name; wanted letters, digits, _ . -")
+        return self
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a recipe: where, and what."""
+
+    where: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"
+
+
+class SettingsError(Exception):
+    """A recipe that can't be used; `problems` has every mistake found."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe. Raises SettingsError with every problem at once."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError([Problem(str(path), "", f"can't be read: {error.strerror}")]) from None
+    document = _Document(path)
+    data = document.parse(text)
+    for override in overrides:
+        document.override(data, override)
+    recipe: Recipe | None = None
+    if not document.fatal:
+        try:
+            recipe = Recipe.model_validate(data)
+        except ValidationError as error:
+            for found in error.errors():
+                document.add(found["loc"], _said(found))
+    if document.problems or recipe is None:
+        raise SettingsError(document.problems)
+    return recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with numbers as people write them: 1e-4 is one."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*([eE][-+]?\d+)|\d+\.\d*|\.\d+([eE][-+]?\d+)?|\.inf|\.nan)$"),
+    list("-+0123456789."),
+)
+
+Location = tuple[int | str, ...]
+
+
+class _Document:
+    """A YAML text as data, remembering where each key stands, and the problems found on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._marks: dict[Location, str] = {(): str(path)}
+        self.problems: list[Problem] = []
+        self.fatal = False
+
+    def parse(self, text: str) -> dict[str, Any]:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            data = self._build(loader, node, ()) if node is not None else None
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            where = f"{self._path}:{mark.line + 1}:{mark.column + 1}" if mark is not None else str(self._path)
+            raise SettingsError([Problem(where, "", f"is no YAML: {error.problem}")]) from None
+        finally:
+            loader.dispose()
+        if not isinstance(data, dict):
+            raise SettingsError(
+                [Problem(str(self._path), "", "holds no settings; wanted keys such as corpus, features")]
+            )
+        return data
+
+    def override(self, data: dict[str, Any], text: str) -> None:
+        """Lay one `key.path=value` over the data; the value is read as YAML."""
+        name, equals, value = text.partition("=")
+        where = f"command line {text!r}"
+        location: Location = tuple(name.split("."))
+        if not equals or not all(location):
+            self.problems.append(Problem(where, "", "wanted key.path=value, e.g. fuse.training.epochs=10"))
+            return
+        place = data
+        for i, part in enumerate(location[:-1]):
+            inner = place.setdefault(str(part), {})
+            self._marks.setdefault(location[: i + 1], where)
+            if not isinstance(inner, dict):
+                self.problems.append(
+                    Problem(
+                        where, name, f"{'.'.join(map(str, location[: i + 1]))} is a value, so nothing can be set in it"
+                    )
+                )
+                return
+            place = inner
+        try:
+            place[str(location[-1])] = yaml.load(value, _Loader)  # a SafeLoader
+        except yaml.YAMLError:
+            self.problems.append(Problem(where, name, f"the value {value!r} is no YAML"))
+            return
+        self._marks[location] = where
+
+    def add(self, location: Location, message: str) -> None:
+        """A problem at a place in the data; where the place itself isn't in the file, the nearest one around it."""
+        at = location
+        while at and at not in self._marks:
+            at = at[:-1]
+        self.problems.append(Problem(self._marks[at], ".".join(map(str, location)), message))
+
+    def _build(self, loader: _Loader, node: yaml.Node, location: Location) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            data: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                key = loader.construct_object(key_node)
+                mark = key_node.start_mark
+                if not isinstance(key, str):
+                    key = str(key_node.value)
+                inner: Location = (*location, key)
+                self._marks.setdefault(inner, f"{self._path}:{mark.line + 1}:{mark.column + 1}")
+                if key in data:
+                    where = f"{self._path}:{mark.line + 1}:{mark.column + 1}"
+                    self.problems.append(Problem(where, ".".join(map(str, inner)), "is given twice; keep one"))
+                data[key] = self._build(loader, value_node, inner)
+            return data
+        if isinstance(node, yaml.SequenceNode):
+            items = []
+            for i, item in enumerate(node.value):
+                mark = item.start_mark
+                self._marks[(*location, i)] = f"{self._path}:{mark.line + 1}:{mark.column + 1}"
+                items.append(self._build(loader, item, (*location, i)))
+            return items
+        return loader.construct_object(node)
+
+
+def _said(error: Any) -> str:
+    location: Location = error["loc"]
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        return f"is not a setting; there are {', '.join(known)}{_near(str(location[-1]), known)}"
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    got = error["input"]
+    shown = f"; got {got!r}" if not isinstance(got, dict | list) else ""
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}{shown}"
+
+
+def _keys_at(location: Location) -> list[str]:
+    """The keys that settings know at a place: those of the model found by walking the types."""
+    kind: Any = Recipe
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = field.annotation if field is not None else None
+        elif typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+        if typing.get_origin(kind) in (typing.Union, types.UnionType):
+            kind = next((one for one in typing.get_args(kind) if one is not type(None)), None)
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else list(MODELS)
+
+
+def _near(name: str, known: typing.Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

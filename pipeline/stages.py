@@ -1,0 +1,118 @@
+"""The story of each command, in a few lines each."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cache.catalogue import Catalogue
+from cache.store import open_store
+from extract.corpora import read_corpus
+from extract.extraction import Summary, extract_corpus
+from fuse.runs import Run, plan_runs
+from pipeline import show
+from pipeline.settings import Recipe
+
+
+def write_puppets(recipe: Recipe) -> None:
+    """Write the demo corpus where the recipe wants it, if the recipe wants it and it isn't there."""
+    if recipe.puppets is None:
+        return
+    from pipeline.demo.corpus import write_corpus
+
+    with show.counting(f"writing the puppet corpus to {recipe.corpus.root}", "videos") as count:
+        write_corpus(recipe.corpus.root, recipe.puppets, count, workers=_cores())
+
+
+def extract(recipe: Recipe) -> Summary:
+    """Stage one: bring the store up to date with the corpus and the features."""
+    write_puppets(recipe)
+    clips = read_corpus(recipe.corpus)
+    store = open_store(recipe.store, writable=True)
+    with show.extraction() as progress:
+        summary = extract_corpus(clips, recipe.features, store, recipe.execution, progress)
+    show.extracted(summary, recipe.store)
+    return summary
+
+
+def fuse(recipe: Recipe, device: str) -> list[Run]:
+    """Stage two: train and score one experiment over its seeds."""
+    catalogue = Catalogue(open_store(recipe.store))
+    runs = plan_runs(recipe.fuse, catalogue, recipe.store, recipe.runs)
+    _train(runs, device)
+    return runs
+
+
+def study(recipe: Recipe, device: str) -> list[Run]:
+    """Stage two for every model and set of modalities that the recipe's study names."""
+    from pipeline.study import plan_study
+
+    if recipe.study is None:
+        raise ValueError("the recipe has no `study`; add one, or train one model with `duet fuse`")
+    catalogue = Catalogue(open_store(recipe.store))
+    runs = plan_study(recipe.fuse, recipe.study, catalogue, recipe.store, recipe.runs)
+    _train(runs, device)
+    return runs
+
+
+def report(recipe: Recipe) -> dict[str, Any]:
+    """Every finished run of today's catalogue in one page; returns it as JSON and prints its table."""
+    from pipeline.report.assemble import assemble, current, read_experiments
+    from pipeline.report.page import render
+
+    store = open_store(recipe.store)
+    catalogue = Catalogue(store)
+    found = read_experiments(recipe.runs)
+    experiments = current(found, catalogue, recipe.fuse.report_split)
+    if not experiments:
+        old = f" ({len(found)} experiments there saw another catalogue or split)" if found else ""
+        raise ValueError(f"{recipe.runs} has no finished run on {recipe.store}{old}; train one with `duet fuse`")
+    assembled = assemble(recipe.title, store, catalogue, experiments, _ceiling(recipe))
+    recipe.report.mkdir(parents=True, exist_ok=True)
+    _replace(recipe.report / "report.json", json.dumps(assembled, indent=1) + "\n")
+    _replace(recipe.report / "index.html", render(assembled))
+    show.table(assembled)
+    show.where("report", recipe.report / "index.html")
+    return assembled
+
+
+def demo(recipe: Recipe, device: str) -> int:
+    """Everything: corpus, extraction, study, report. Returns how many clips failed."""
+    began = time.perf_counter()
+    summary = extract(recipe)
+    study(recipe, device)
+    report(recipe)
+    show.said(f"demo done in {time.perf_counter() - began:.0f} s")
+    return len(summary.failed)
+
+
+def _train(runs: list[Run], device: str) -> None:
+    from extract.worker import choose_device
+    from pipeline.study import execute_all
+
+    chosen = str(choose_device(device))
+    with show.training(runs) as done:
+        execute_all(runs, chosen, done)
+
+
+def _ceiling(recipe: Recipe) -> Mapping[str, float] | None:
+    if recipe.puppets is None:
+        return None
+    from pipeline.demo.corpus import read_truth
+
+    ceiling = read_truth(recipe.corpus.root).ceiling[recipe.fuse.report_split]
+    return {"valence": ceiling.valence, "arousal": ceiling.arousal, "mean": ceiling.mean}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _replace(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
