@@ -1,0 +1,1 @@
+"""A corpus of talking puppets, drawn and voiced from code, whose best possible score is known."""
