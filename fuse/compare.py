@@ -46,8 +46,8 @@ def mean_ccc(seeds: list[Moments]) -> dict[str, Interval]:
 def difference(a: list[Moments], b: list[Moments]) -> dict[str, Interval]:
     """CCC of `a` minus that of `b`, drawn in pairs: the same groups for both. Both as in `mean_ccc`."""
     groups = len(a[0].n)
-    if {len(m.n) for m in (*a, *b)} != {groups}:
-        raise ValueError("the two models were scored on different groups, so their difference can't be paired")
+    if not all(np.array_equal(moments.n, a[0].n) for moments in (*a, *b)):
+        raise ValueError("the two models were scored on different groups or rows, so their difference can't be paired")
     value = (_values(a, np.ones((1, groups))) - _values(b, np.ones((1, groups))))[0]
     weights = _draws(groups)
     drawn = _values(a, weights) - _values(b, weights)

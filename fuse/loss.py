@@ -13,12 +13,15 @@ _EPSILON = 1e-8  # a batch whose predictions and labels are one constant has gra
 def concordance(predictions: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     """CCC [2] over all valid rows (Lin 1989, population moments); equal to `Moments.ccc` of the same rows.
 
-    predictions, labels: [..., 2]; valid: bool [...]. Without a valid row it is 0 and has no gradient.
+    predictions, labels: [..., 2]; valid: bool [...]; rows that are not valid may hold anything. Without a valid
+    row it is 0 and has no gradient.
     """
-    weight = valid.unsqueeze(-1).to(predictions.dtype)
+    mask = valid.unsqueeze(-1)
+    predictions, labels = torch.where(mask, predictions, 0), torch.where(mask, labels, 0)
+    weight = mask.to(predictions.dtype)
     axes = tuple(range(predictions.ndim - 1))
     n = weight.sum().clamp_min(1)
-    mean_p, mean_t = (predictions * weight).sum(axes) / n, (labels * weight).sum(axes) / n
+    mean_p, mean_t = predictions.sum(axes) / n, labels.sum(axes) / n
     p, t = (predictions - mean_p) * weight, (labels - mean_t) * weight
     covariance, variance_p, variance_t = (p * t).sum(axes) / n, (p * p).sum(axes) / n, (t * t).sum(axes) / n
     return 2 * covariance / (variance_p + variance_t + (mean_p - mean_t).square() + _EPSILON)
@@ -36,6 +39,5 @@ def affect_loss(predictions: Tensor, labels: Tensor, valid: Tensor, settings: Lo
     if settings.ccc == 0:
         terms = settings.mse * error
     else:
-        kept = torch.where(mask, predictions, 0)
-        terms = settings.ccc * (1 - concordance(kept, torch.where(mask, labels, 0), valid)) + settings.mse * error
+        terms = settings.ccc * (1 - concordance(predictions, labels, valid)) + settings.mse * error
     return (terms * weights).sum() / weights.sum()

@@ -82,8 +82,8 @@ class Moments:
         draws rows of such counts). The result has shape `[...]` or `[R, ...]`, where self has `[G, ...]`.
         """
         w = np.ones(self.n.shape[:1]) if weights is None else np.asarray(weights, np.float64)
-        # Deviations from the plain mean over all sets keep the sums small, and are exactly zero where all
-        # sets share one mean, so a constant stays a constant.
+        # Deviations from the mean of one of the sets keep the sums small, and are exactly zero where all sets
+        # share one mean, so a constant stays a constant.
         safe = np.where(self.n > 0, self.n, 0)
         reference_p, reference_t = _reference(self.mean_p, safe), _reference(self.mean_t, safe)
         d_p = np.where(self.n > 0, self.mean_p - reference_p, 0)

@@ -10,7 +10,7 @@ from fuse.models.registry import resolve_options
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AlignmentSettings(_Frozen):

@@ -34,7 +34,7 @@ class Epoch:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in asdict(self).items()}
+        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,17 @@ def train(
     """
     plan, windows = settings.training, settings.windows
     fitted, aside = inner_split(bank.groups, plan.inner_fraction, plan.inner_seed)
+    for clips, purpose in ((fitted, "to fit on"), (aside, "to choose the epoch on")):
+        if not bank.labels_valid[bank.rows_of(clips)].any():
+            names = ", ".join(sorted({bank.groups[clip] for clip in clips}))
+            raise ValueError(
+                f"no label is valid in the groups {purpose} ({names}); set another `fuse.training.inner_seed`"
+            )
     order = np.random.default_rng(seed)
+    # Other cuts each epoch: the grid of every clip begins somewhere else within a hop. Drawn now, because how many
+    # windows there are depends on it, and the schedule wants to know.
+    grids = order.integers(0, windows.hop, (plan.epochs, len(fitted)))
+    steps = sum(-(-len(bank.windows(fitted, windows.length, windows.hop, grid)) // plan.batch) for grid in grids)
     began = time.perf_counter()
     # One thread: models this small lose more to waking a second one than it brings. The seed is ours alone.
     threads = torch.get_num_threads()
@@ -77,17 +87,15 @@ def train(
             model = build_model(settings.model, bank.widths, settings.options())
             fit_inputs(model, bank.statistics(fitted))
             model.to(bank.device).train()
-            steps_per_epoch = -(-len(bank.windows(fitted, windows.length, windows.hop)) // plan.batch)
             optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
             schedule = torch.optim.lr_scheduler.LambdaLR(
-                optimiser, lambda step: learning_rate_factor(step, plan.epochs * steps_per_epoch, plan)
+                optimiser, lambda step: learning_rate_factor(step, steps, plan)
             )
             history: list[Epoch] = []
             best: Epoch | None = None
             best_state: dict[str, Tensor] = {}
             for number in range(1, plan.epochs + 1):
-                # Other cuts each epoch: the grid of every clip begins somewhere else within a hop.
-                cuts = bank.windows(fitted, windows.length, windows.hop, order.integers(0, windows.hop, len(fitted)))
+                cuts = bank.windows(fitted, windows.length, windows.hop, grids[number - 1])
                 shuffled = torch.from_numpy(order.permutation(len(cuts))).to(bank.device)
                 losses = []
                 for which in shuffled.split(plan.batch):
@@ -100,17 +108,21 @@ def train(
                     optimiser.step()
                     schedule.step()
                     losses.append(loss.detach())
+                mean_loss = float(torch.stack(losses).mean())
+                if not math.isfinite(mean_loss) or not all(p.isfinite().all() for p in model.parameters()):
+                    raise ValueError(
+                        f"training diverged in epoch {number}: the loss is {mean_loss:g} or a weight is not finite; "
+                        "lower `fuse.training.learning_rate`"
+                    )
                 epoch = Epoch(
                     number,
-                    float(torch.stack(losses).mean()),
+                    mean_loss,
                     *_inner_ccc(model, bank, windows.length, aside),
                     float(schedule.get_last_lr()[0]),
                     time.perf_counter() - began,
                 )
                 history.append(epoch)
                 on_epoch(epoch)
-                if not math.isfinite(epoch.loss):
-                    raise ValueError(f"the loss of epoch {number} is {epoch.loss}; lower `training.learning_rate`")
                 if best is None or epoch.inner_ccc_mean > best.inner_ccc_mean:
                     best, best_state = epoch, {name: value.clone() for name, value in model.state_dict().items()}
                 elif number - best.epoch >= plan.patience:
@@ -123,7 +135,7 @@ def train(
 
 
 def learning_rate_factor(step: int, steps: int, plan: TrainingSettings) -> float:
-    """Linear warm-up, then half a cosine down to 0 at the last step."""
+    """Linear warm-up, then half a cosine down to 0 after the last step."""
     warmup = plan.warmup_fraction * steps
     if step < warmup:
         return (step + 1) / (warmup + 1)

@@ -63,13 +63,17 @@ def resolve_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
         wanted = type(defaults[name])
         if not (type(value) is wanted or (wanted is float and type(value) is int)):
             raise ValueError(f"option {name} of model {model} is {value!r}; wanted {wanted.__name__}")
-    options = {**defaults, **given}
+        if wanted is int and value < 1:
+            raise ValueError(f"option {name} of model {model} is {value}; wanted 1 or more")
+    options = {name: type(default)(given.get(name, default)) for name, default in defaults.items()}
     if "heads" in options:
-        per_stream = options["width"] // 2 if model == "crossattn" else options["width"]
-        if options["width"] % 2 or per_stream % options["heads"]:
+        # Positions are pairs of sine and cosine, so what they are added to has an even width.
+        streams = 2 if model == "crossattn" else 1
+        stream = options["width"] // streams
+        if options["width"] % (2 * streams) or stream % options["heads"]:
             raise ValueError(
-                f"model {model} has {options['heads']} heads for a width of {per_stream}; the width must be even and "
-                "divide by the heads"
+                f"model {model} has {options['heads']} heads for a width of {options['width']}; wanted a width that "
+                f"divides by {2 * streams}{' and whose half' if streams == 2 else ' and'} divides by the heads"
             )
     if not 0 <= options.get("dropout", 0) < 1:
         raise ValueError(f"dropout of model {model} is {options['dropout']}; wanted at least 0 and less than 1")
@@ -77,9 +81,14 @@ def resolve_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_model(model: str, widths: Mapping[str, int], options: Mapping[str, Any]) -> nn.Module:
-    """The model for features of the given widths, {modality: D}, with fresh weights from torch's current seed."""
+    """The model for features of the given widths, {modality: D}, with fresh weights from torch's current seed.
+
+    Modalities are taken in the order of their names: the order in which settings list them changes nothing.
+    """
     module, _, name = MODELS[model].builder.partition(":")
-    built: nn.Module = getattr(import_module(module), name)(dict(widths), **resolve_options(model, options))
+    built: nn.Module = getattr(import_module(module), name)(
+        dict(sorted(widths.items())), **resolve_options(model, options)
+    )
     return built
 
 
