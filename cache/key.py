@@ -86,7 +86,8 @@ class SourceDigests:
         digest = digest_of_file(Path(name))
         self.files_read += 1
         self._known[name] = (stamp, digest)
-        line = json.dumps({"path": name, "stat": stamp, "sha256": digest}) + "\n"
+        # The break comes first: a line that a killed process left torn doesn't spoil the next one.
+        line = "\n" + json.dumps({"path": name, "stat": stamp, "sha256": digest})
         self._memory.parent.mkdir(parents=True, exist_ok=True)
         with self._memory.open("ab", buffering=0) as file:
             file.write(line.encode())
@@ -112,7 +113,7 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
         left, right, path = a.get(name), b.get(name), f"{prefix}{name}"
         if isinstance(left, Mapping) and isinstance(right, Mapping):
             lines += differences(left, right, f"{path}.")
-        elif name not in a or name not in b or left != right:
+        elif name not in a or name not in b or canonical_json(left) != canonical_json(right):
             lines.append(f"{path}: {_said(left, name in a)} -> {_said(right, name in b)}")
     return lines
 

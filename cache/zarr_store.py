@@ -79,6 +79,8 @@ class ZarrStore:
         return self._commit(self._track(key), attributes, track, "feature")
 
     def read(self, key: TrackKey, rows: slice | None = None) -> Track:
+        if rows is not None and rows.step not in (None, 1):
+            raise ValueError(f"rows have the step {rows.step}; wanted a range of rows [start, stop)")
         folder = self._track(key)
         if not folder.is_dir():
             raise StoreError(f"{self.path} has no track of clip {key.clip} for recipe {key.recipe[:SHORT]}")
@@ -127,7 +129,10 @@ class ZarrStore:
 
     def _create(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists() and any(self.path.iterdir()):
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(f"{self.path} is a file; name a new folder for the store")
+        # Asked in this order: another writer may make the store meanwhile, and its first file is zarr.json.
+        if self.path.exists() and any(self.path.iterdir()) and not (self.path / "zarr.json").exists():
             raise StoreError(f"{self.path} is a folder with other things in it; name a new folder for the store")
         self._ensure_group(self.path, {"format": FORMAT, "version": VERSION})
 
@@ -175,8 +180,8 @@ class ZarrStore:
     def _sweep(self) -> None:
         """Drop what killed processes of this machine left unfinished."""
         for left in (self._local / "unfinished").glob(f"{socket.gethostname()}.*"):
-            pid = int(left.name.split(".")[-2])
-            if not _alive(pid):
+            host, _, rest = left.name.removesuffix(left.suffix).rpartition(".")
+            if host == socket.gethostname() and rest.isdecimal() and not _alive(int(rest)):
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
@@ -216,6 +221,8 @@ def _read_track(folder: Path, attributes: Mapping[str, Any], rows: slice | None)
         explicit = attributes["clock"]["kind"] == "explicit"
         clock = Clock.from_attributes(attributes["clock"], _array(group, "tick")[:] if explicit else None)
         start, stop, _ = (rows or slice(None)).indices(len(clock))
+        if len(clock) and not (folder / "values" / "c").is_dir():  # zarr would fill in for it, without a word
+            raise FileNotFoundError("the numbers of values are gone")
         values = np.asarray(_array(group, "values")[start:stop])
         valid = np.asarray(_array(group, "valid")[start:stop])
         return Track(values, valid, clock if rows is None else clock.rows(start, max(start, stop)))
@@ -243,7 +250,10 @@ def _attributes(folder: Path) -> dict[str, Any]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(Path(entry.path) for entry in os.scandir(parent) if entry.is_dir()) if parent.is_dir() else []
+    """The groups in a folder. One without its text is of a writer that has only begun, or was killed then."""
+    if not parent.is_dir():
+        return []
+    return sorted(Path(entry.path) for entry in os.scandir(parent) if os.path.isfile(Path(entry, "zarr.json")))
 
 
 def _sync(path: Path) -> None:

@@ -7,7 +7,7 @@ mono samples at the wanted rate, with silence where the container has a hole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,9 @@ from extract.clips import Side
 _BATCH_FRAMES = 32
 # FFmpeg's default resampler lets images through at -26 dB; this one at -91 dB.
 _RESAMPLER = "filter_size=64:cutoff=0.97:phase_shift=10"
+# FFmpeg's default adds the channels of float sound, so that a stereo copy of a mono file is 3 dB louder and leaves
+# [-1, 1]; weights that sum to 1 average them.
+_MIX = "rematrix_maxval=1"
 # Sound whose stated time differs from the counted one by more than this has a hole or an overlap there.
 _TOLERANCE_SECONDS = Fraction(1, 50)
 
@@ -59,7 +62,7 @@ class Samples:
 
 def decode(
     path: Path, *, views: Sequence[View] = (), rate_hz: int | None = None, threads: int = 1
-) -> Iterator[Frames | Samples]:
+) -> Generator[Frames | Samples]:
     """Decode a media file once, yielding pieces of both streams in the order of the file.
 
     views: the pictures wanted of every frame; none = the picture is not decoded. rate_hz: the sound's rate;
@@ -80,7 +83,8 @@ def frame_clock(path: Path) -> Clock:
             ticks = [
                 packet.pts if packet.pts is not None else packet.dts
                 for packet in container.demux(stream)
-                if packet.size and (packet.pts is not None or packet.dts is not None)
+                # A packet to be discarded is one that an edit list cuts away: needed to decode others, never shown.
+                if packet.size and not packet.is_discard and (packet.pts is not None or packet.dts is not None)
             ]
             return _frame_clock(sorted(tick for tick in ticks if tick is not None), _time_base(stream))
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -200,7 +204,7 @@ class _Sound:
             layout=frame.layout,
             time_base=frame.time_base or Fraction(1, frame.sample_rate),
         )
-        resample = graph.add("aresample", f"{self._rate_hz}:out_sample_fmt=flt:out_chlayout=mono:{_RESAMPLER}")
+        resample = graph.add("aresample", f"{self._rate_hz}:out_sample_fmt=flt:out_chlayout=mono:{_MIX}:{_RESAMPLER}")
         sink = graph.add("abuffersink")
         graph.link_nodes(source, resample, sink).configure()
         return graph
@@ -214,23 +218,26 @@ class _Sound:
                 return
             assert isinstance(frame, av.AudioFrame)
             values = np.asarray(frame.to_ndarray(), np.float32).reshape(-1)
+            stated = None
             if frame.pts is not None and frame.time_base is not None:
-                values = self._place(values, sample_at(frame.pts * frame.time_base, self._rate_hz))
-            start = self._next or 0
-            self._next = start + len(values)
-            if len(values):
-                yield Samples(values, start, self._rate_hz)
+                stated = sample_at(frame.pts * frame.time_base, self._rate_hz)
+            for part in self._placed(values, stated):
+                start = self._next or 0
+                self._next = start + len(part)
+                yield Samples(part, start, self._rate_hz)
 
-    def _place(self, values: NDArray[np.float32], stated: int) -> NDArray[np.float32]:
-        """Fill a hole before these samples with silence; drop those that overlap what is already there."""
+    def _placed(self, values: NDArray[np.float32], stated: int | None) -> Iterator[NDArray[np.float32]]:
+        """These samples: after silence, by the second, where there is a hole before them; less what overlaps."""
         if self._next is None:
-            self._next = stated
-        shift = stated - self._next
+            self._next = stated or 0
+        shift = stated - self._next if stated is not None else 0
         if abs(shift) <= _TOLERANCE_SECONDS * self._rate_hz:
-            return values
-        if shift > 0:
-            return np.concatenate([np.zeros(shift, np.float32), values])
-        return values[-shift:]
+            shift = 0
+        for filled in range(0, shift, self._rate_hz):
+            yield np.zeros(min(self._rate_hz, shift - filled), np.float32)
+        kept = values[max(0, -shift) :]
+        if len(kept):
+            yield kept
 
 
 def _upright_size(frame: av.VideoFrame, turns: int, view: View) -> tuple[int, int, int, int]:

@@ -100,18 +100,28 @@ def extract_corpus(
         work.append(_Work(clip, source, keys, [name for name, key in keys.items() if not store.has(key)]))
     todo = [item for item in work if item.missing]
     extracted: list[str] = []
-    frames = 0
+    relabelled: list[str] = []
+    up_to_date = frames = 0
     for item, outcome in _extractions(todo, features, recipes, store, execution, on_progress):
         if isinstance(outcome, str):
             failed[item.clip.name] = outcome
             continue
-        _record(item, digests, outcome, store, catalogue)
-        extracted.append(item.clip.name)
         frames += len(outcome) if outcome is not None else 0
-    relabelled = [
-        item.clip.name for item in work if not item.missing and _record(item, digests, None, store, catalogue)
-    ]
-    up_to_date = len(work) - len(todo)
+        recorded = _record(item, digests, outcome, store, catalogue)
+        if isinstance(recorded, str):
+            failed[item.clip.name] = recorded
+        else:
+            extracted.append(item.clip.name)
+    for item in work:
+        if item.missing:
+            continue
+        recorded = _record(item, digests, None, store, catalogue)
+        if isinstance(recorded, str):
+            failed[item.clip.name] = recorded
+            continue
+        up_to_date += 1
+        if recorded:
+            relabelled.append(item.clip.name)
     return Summary(len(clips), extracted, up_to_date, relabelled, failed, frames, round(time.perf_counter() - began, 3))
 
 
@@ -156,15 +166,22 @@ def _extractions(
             raise
 
 
-def _record(item: _Work, digests: Mapping[str, str], frames: Clock | None, store: Store, catalogue: Catalogue) -> bool:
-    """Bring the clip's record up to date; False if it was."""
+def _record(
+    item: _Work, digests: Mapping[str, str], frames: Clock | None, store: Store, catalogue: Catalogue
+) -> bool | str:
+    """Bring the clip's record up to date; False if it was, a text if it can't be: labels that fit no frames, say."""
     clip = item.clip
     current = catalogue.get(clip.name)
     if current is not None and _says_the_same(current, item, digests):
         return False
-    if frames is None:
-        frames = _clock_of_frames(item, store)
-    labels, note = clip.labels.on(frames) if clip.labels is not None else (None, None)
+    from extract.decode import MediaError
+
+    try:
+        if frames is None:
+            frames = _clock_of_frames(item, store)
+        labels, note = clip.labels.on(frames) if clip.labels is not None else (None, None)
+    except (MediaError, ValueError) as error:
+        return str(error)
     return catalogue.update(
         Record(
             clip=clip.name,

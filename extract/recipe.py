@@ -58,11 +58,16 @@ class FeatureSettings(BaseModel):
             raise ValueError(f"weights are {self.weights!r}; wanted random:SEED with a whole number, e.g. random:0")
         if self.weights == "default" and self.backbone.partition(":")[0] != "torchvision":
             raise ValueError(f"{self.backbone} comes without weights of its own; give a path or random:SEED")
-        if self.hop_seconds is not None and abs(self.hop_seconds * spec.rate_hz % 1) > 1e-6:
-            raise ValueError(
-                f"hop_seconds is {self.hop_seconds}, not a whole number of samples at {spec.rate_hz} Hz; "
-                f"try {round(self.hop_seconds * spec.rate_hz) / spec.rate_hz}"
-            )
+        if self.pool not in (None, "mean") and self.layer is None:
+            raise ValueError(f"pool {self.pool} would have no effect: the last layer has no places; name a `layer`")
+        if self.hop_seconds is not None:
+            samples = self.hop_seconds * spec.rate_hz
+            whole = max(1, round(samples))
+            if abs(samples - whole) > 1e-6:
+                raise ValueError(
+                    f"hop_seconds is {self.hop_seconds}, not a whole number of samples at {spec.rate_hz} Hz; "
+                    f"try {whole / spec.rate_hz}"
+                )
         return self
 
     @property
@@ -73,7 +78,7 @@ class FeatureSettings(BaseModel):
     @property
     def random_seed(self) -> int | None:
         """The seed of `random:SEED`, or None."""
-        found = re.fullmatch(r"random:([0-9]+)", self.weights or "")
+        found = re.fullmatch(r"random:([0-9]{1,18})", self.weights or "")
         return int(found[1]) if found else None
 
     @property
@@ -107,7 +112,7 @@ class FeatureSettings(BaseModel):
             }
         return meant | {
             "rate_hz": spec.rate_hz,
-            "channels": "mixed to one",
+            "channels": "averaged",
             "resampler": "filter_size 64, cutoff 0.97, phase_shift 10",
             "window_samples": spec.window_samples,
             "hop_samples": self.hop_samples,

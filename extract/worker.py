@@ -13,8 +13,8 @@ import ctypes
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -169,7 +169,8 @@ class _VisualRows:
         return Track.of(np.concatenate(self._done), clock, dtype=self._dtype, name=self._name)
 
     def _flush(self) -> None:
-        self._done.append(self._forward(np.concatenate(self._waiting)))
+        rows, step = np.concatenate(self._waiting), self._forward.batch_rows
+        self._done += [self._forward(rows[i : i + step]) for i in range(0, len(rows), step)]
         self._waiting = []
 
 
@@ -202,7 +203,7 @@ class _AudioRows:
     def finish(self) -> Track:
         rows_wanted = -(-self._sound_samples // self._hop)
         if self._first is not None:
-            self._buffer = np.concatenate([self._buffer, np.zeros(self._window, np.float32)])
+            self._buffer = np.concatenate([self._buffer, np.zeros(self._window + self._hop, np.float32)])
             self._flush()
         width_known = self._done or [self._forward(np.zeros((1, self._window), np.float32))[:0]]
         values = np.concatenate(width_known)[:rows_wanted]
@@ -214,7 +215,9 @@ class _AudioRows:
     def _flush(self) -> None:
         if len(self._buffer) < self._window:
             return
-        windows = np.lib.stride_tricks.sliding_window_view(self._buffer, self._window)[:: self._hop]
+        # No more windows than whole hops are here: with a hop longer than the window, the next row may start beyond.
+        hops = len(self._buffer) // self._hop
+        windows = np.lib.stride_tricks.sliding_window_view(self._buffer, self._window)[:: self._hop][:hops]
         step = self._forward.batch_rows
         self._done += [self._forward(windows[i : i + step]) for i in range(0, len(windows), step)]
         self._buffer = self._buffer[len(windows) * self._hop :]
@@ -252,8 +255,8 @@ def choose_device(name: str) -> torch.device:
 
 
 @contextmanager
-def _read_ahead(pieces: Iterator[Frames | Samples]) -> Iterator[Iterator[Frames | Samples]]:
-    """Run an iterator in a thread, a few pieces ahead; its errors come out where its pieces do."""
+def _read_ahead(pieces: Generator[Frames | Samples]) -> Iterator[Iterator[Frames | Samples]]:
+    """Run a generator in a thread, a few pieces ahead; its errors come out where its pieces do. Closes it."""
     line: queue.Queue[Frames | Samples | BaseException | None] = queue.Queue(_PIECES_AHEAD)
     stop = threading.Event()
 
@@ -268,9 +271,10 @@ def _read_ahead(pieces: Iterator[Frames | Samples]) -> Iterator[Iterator[Frames 
 
     def produce() -> None:
         try:
-            for piece in pieces:
-                if not put(piece):
-                    return
+            with closing(pieces):
+                for piece in pieces:
+                    if not put(piece):
+                        return
             put(None)
         except BaseException as error:
             put(error)

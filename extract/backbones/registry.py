@@ -19,7 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class BackboneSpec:
     """What is known of a backbone before it is built.
 
-    builder: "module:function", imported when needed. has_weights: False for a fixed transform. width: D, or
+    builder: "module:function", imported when needed. model: whether `family:model` names one. has_weights: False for a fixed transform. width: D, or
     None where only the built network can say. Sound: rate_hz, window and default hop in samples.
     """
 
@@ -28,6 +28,7 @@ class BackboneSpec:
     licence: str
     source: str
     has_weights: bool = True
+    model: Literal["required", "optional", "none"] = "none"
     width: int | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -42,6 +43,17 @@ BACKBONES: dict[str, BackboneSpec] = {
         "extract.backbones.vision:build",
         licence="BSD-3-Clause (code); each set of weights has its own terms",
         source="torchvision.models, any classifier by name: torchvision:resnet18",
+        model="required",
+    ),
+    "hog": BackboneSpec(
+        "visual",
+        "extract.backbones.hog:build",
+        licence="none needed",
+        source="histograms of oriented gradients, Dalal and Triggs 2005; 8 orientations, cells of 8 pixels or hog:N",
+        model="optional",
+        has_weights=False,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
     ),
     "zhao19": BackboneSpec(
         "audio",
@@ -62,6 +74,16 @@ BACKBONES: dict[str, BackboneSpec] = {
         window_samples=400,
         hop_samples=160,
     ),
+    "prosody": BackboneSpec(
+        "audio",
+        "extract.backbones.prosody:build",
+        licence="none needed",
+        source="pitch, loudness, rate and brightness of one second: functionals after eGeMAPS, Eyben et al. 2016",
+        has_weights=False,
+        width=17,
+        window_samples=16000,
+        hop_samples=640,
+    ),
 }
 
 
@@ -73,7 +95,7 @@ def spec_of(backbone: str) -> BackboneSpec:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"backbone {backbone!r} is not known; there are {', '.join(BACKBONES)}{hint}")
     spec = BACKBONES[family]
-    if (family == "torchvision") != bool(model):
-        wanted = "torchvision:MODEL, e.g. torchvision:resnet18" if family == "torchvision" else family
+    if (spec.model == "required" and not model) or (spec.model == "none" and model):
+        wanted = f"{family}:MODEL ({spec.source})" if spec.model == "required" else family
         raise ValueError(f"backbone {backbone!r} is incomplete or too long; wanted {wanted}")
     return spec

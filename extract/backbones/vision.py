@@ -83,4 +83,6 @@ class Embedder(nn.Module):
         if maps.ndim == 4:  # [N, C, h, w]
             places = 1 if self.pool == "mean" else int(self.pool.removeprefix("grid:"))
             maps = nn.functional.adaptive_avg_pool2d(maps, places)
+        elif self.pool != "mean":
+            raise ValueError(f"layer {self._layer!r} has no places to pool to {self.pool}; it gives {list(maps.shape)}")
         return maps.flatten(1)  # [N, D]

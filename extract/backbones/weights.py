@@ -51,7 +51,7 @@ def build_backbone(feature: FeatureSettings) -> nn.Module:
         if feature.spec.modality == "visual":
             module = build(model, layer=feature.layer, pool=feature.pool or "mean")
         else:
-            module = build(feature.backbone)
+            module = build(model)
     if feature.weights == "default":
         from extract.backbones.vision import load_default_weights
 
@@ -74,18 +74,20 @@ def digest_of_state(module: nn.Module) -> str:
 
 
 def _load_file(module: nn.Module, path: Path, backbone: str) -> None:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        state: Mapping[str, Tensor] = load_file(path)
-    else:
-        try:
+            state: Mapping[str, Tensor] = load_file(path)
+        else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(
-                f"weights {path} hold more than tensors, or are no state dict ({type(error).__name__}); convert them "
-                "where you trust them: safetensors.torch.save_file(state_dict, 'weights.safetensors')"
-            ) from error
+        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise TypeError("not a mapping of names to tensors")
+    except Exception as error:
+        raise ValueError(
+            f"weights {path} hold more than tensors, or are no state dict ({type(error).__name__}); convert them "
+            "where you trust them: safetensors.torch.save_file(state_dict, 'weights.safetensors')"
+        ) from error
     expected = module.state_dict()
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())

@@ -9,6 +9,7 @@ either column marks a row without annotation. `_left` and `_right` are two peopl
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +23,31 @@ _UNANNOTATED = -5.0
 
 
 def read(settings: CorpusSettings) -> list[Clip]:
-    """Every labelled clip. Raises ValueError for a label file that can't be read, naming file and line."""
-    media = {
-        path.stem: path
-        for folder in ("batch1", "batch2")
-        for path in sorted((settings.root / folder).glob("*"))
-        if path.suffix.lower() in _SUFFIXES
-    }
+    """Every labelled clip.
+
+    Raises ValueError for a label file that can't be read, naming file and line, or that two media might belong to.
+    """
+    media: dict[str, list[Path]] = {}
+    for folder in ("batch1", "batch2"):
+        for path in sorted((settings.root / folder).glob("*")):
+            if path.suffix.lower() in _SUFFIXES:
+                media.setdefault(path.stem, []).append(path)
     subjects = _subjects(settings.subjects) if settings.subjects is not None else {}
     clips = []
     for folder, split in _SPLITS.items():
         for file in sorted((settings.root / "VA_Estimation_Challenge" / folder).glob("*.txt")):
             video, side = _video_and_side(file.stem, media)
-            path = media.get(video, settings.root / "batch1" / f"{video}.mp4")
+            path, *others = media.get(video, [settings.root / "batch1" / f"{video}.mp4"])
+            if others:
+                names = " and ".join(one.relative_to(settings.root).as_posix() for one in (path, *others))
+                raise ValueError(f"{names} have one name; keep the one that {file} belongs to")
             clips.append(
                 Clip(
                     name=file.stem,
                     media=path,
                     media_name=path.relative_to(settings.root).as_posix(),
                     split=split,
-                    subject=subjects.get(file.stem),
+                    subject=subjects.get(file.stem) or None,
                     side=side,
                     labels=_labels(file),
                 )
@@ -49,7 +55,7 @@ def read(settings: CorpusSettings) -> list[Clip]:
     return clips
 
 
-def _video_and_side(stem: str, media: dict[str, Path]) -> tuple[str, Side | None]:
+def _video_and_side(stem: str, media: Collection[str]) -> tuple[str, Side | None]:
     """`x_left` is the left person of video `x`, unless there is a video named `x_left` itself."""
     if stem in media:
         return stem, None
@@ -61,7 +67,10 @@ def _video_and_side(stem: str, media: dict[str, Path]) -> tuple[str, Side | None
 
 
 def _labels(file: Path) -> ClipLabels:
-    header, *lines = file.read_text(encoding="utf-8-sig").splitlines() or [""]
+    try:
+        header, *lines = file.read_text(encoding="utf-8-sig").splitlines() or [""]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no text in UTF-8 ({error.reason} at byte {error.start})") from None
     if header.strip().lower().replace(" ", "") != "valence,arousal":
         raise ValueError(f"{file}:1 is {header!r}; wanted the header valence,arousal")
     rows = []

@@ -1,0 +1,55 @@
+"""Histograms of oriented gradients (Dalal and Triggs 2005): the shape of a face, without weights.
+
+The strongest gradient over the colours votes, by its size, for its orientation (8 unsigned bins, linear
+between neighbours) in square cells; each cell is divided by the energy of its 3 x 3 neighbourhood.
+What is left says where edges lie and how they slant, whatever the colours and the light: the classical front
+end of facial expression analysis (Baltrusaitis et al. 2015 use one for action units).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_CELL_PX = 8  # unless the name says otherwise: hog:12
+_BINS = 8
+_FLOOR = 0.02  # energy of a flat cell: below it, noise is not blown up
+
+
+def build(name: str, *, layer: str | None, pool: str) -> nn.Module:
+    """name: pixels of a cell's edge, or nothing for 8. Raises ValueError for anything else, a layer or a pool."""
+    if layer is not None or pool != "mean":
+        raise ValueError("hog has no layers and no pooling; leave `layer` and `pool` out")
+    if name and not (name.isdecimal() and 4 <= int(name) <= 64):
+        raise ValueError(f"backbone hog:{name} names no cell; wanted hog, or hog:N with N from 4 to 64 pixels")
+    return Hog(int(name or _CELL_PX))
+
+
+class Hog(nn.Module):
+    """[N, 3, S, S] -> [N, 8 * (S // cell_px)^2], orientation by orientation, each from top left to bottom right."""
+
+    def __init__(self, cell_px: int) -> None:
+        super().__init__()
+        self.cell_px = cell_px
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        across = F.pad(pixels, (1, 1, 0, 0), mode="replicate")
+        down = F.pad(pixels, (0, 0, 1, 1), mode="replicate")
+        gradient_x = across[..., 2:] - across[..., :-2]
+        gradient_y = down[..., 2:, :] - down[..., :-2, :]
+        strongest = (gradient_x.square() + gradient_y.square()).argmax(1, keepdim=True)  # [N, 1, S, S]
+        x, y = gradient_x.gather(1, strongest), gradient_y.gather(1, strongest)
+        size = torch.hypot(x, y)
+        orientation = torch.remainder(torch.atan2(y, x), math.pi) * (_BINS / math.pi)
+        lower = orientation.floor()
+        share = orientation - lower
+        first = lower.long() % _BINS
+        votes = size.new_zeros(len(size), _BINS, *size.shape[2:])
+        votes.scatter_add_(1, first, size * (1 - share))
+        votes.scatter_add_(1, (first + 1) % _BINS, size * share)
+        cells = F.avg_pool2d(votes, self.cell_px)  # [N, 8, S / cell, S / cell]
+        energy = F.pad(cells.square().sum(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        return (cells / (F.avg_pool2d(energy, 3, 1).sqrt() + _FLOOR)).flatten(1)
