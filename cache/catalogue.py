@@ -6,7 +6,7 @@ make a new one, and a run records which it used. Stage two needs the store and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,9 +91,18 @@ class Catalogue:
         """The clip's record, or None if it has none."""
         return self._records.get(clip)
 
-    def digest(self) -> str:
-        """One digest of every record's content: what a run states to say which catalogue it saw."""
-        return digest_of({record.clip: record.content() for record in self})
+    def digest(self, splits: Collection[str] | None = None, features: Collection[str] | None = None) -> str:
+        """One digest of the records' content: what a run states to say which catalogue it saw.
+
+        splits, features: only what a run can see, so that a new feature or test clip leaves its digest alone.
+        """
+        seen = {}
+        for record in self:
+            if splits is None or record.split in splits:
+                content = record.content()
+                content["tracks"] = {n: d for n, d in record.tracks.items() if features is None or n in features}
+                seen[record.clip] = content
+        return digest_of(seen)
 
     def update(self, record: Record) -> bool:
         """Make `record` the newest of its clip; False if the newest one says the same already.

@@ -233,8 +233,8 @@ def _scaled(ticks: Ticks, factor: int) -> Ticks:
 
 
 def _gap_seconds(ticks: Ticks, a: Clock, b: Clock) -> NDArray[np.float64]:
-    seconds: NDArray[np.float64] = ticks.astype(np.float64) * float(_common_tick(a, b))
-    return seconds
+    # The common tick is 1 / denominator, and a division rounds once: the same gap in any unit is the same number.
+    return ticks.astype(np.float64) / _common_tick(a, b).denominator
 
 
 def _wants_rows(source: Clock) -> None:

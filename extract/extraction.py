@@ -162,6 +162,7 @@ def _extractions(
                 on_progress(Progress(done, len(todo), rows_done, rows, failures, item.clip.name))
                 yield item, outcome
         except BaseException:
+            worker.stop()  # an interrupt is answered within a batch, not at the end of a long clip
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

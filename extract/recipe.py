@@ -98,6 +98,7 @@ class FeatureSettings(BaseModel):
             "format": RECIPE_FORMAT,
             "modality": spec.modality,
             "backbone": self.backbone,
+            "backbone_revision": spec.revision,
             "weights": weights,
             "precision": "float32",
             "dtype": self.dtype,

@@ -44,6 +44,10 @@ class Extraction:
     frames: Clock | None
 
 
+class Stopped(Exception):
+    """The worker was told to stop while a clip was under way; the clip is not done."""
+
+
 class Worker:
     """The built backbones of some features on one device; several clips may be extracted at once, in threads.
 
@@ -53,6 +57,7 @@ class Worker:
     def __init__(self, features: Mapping[str, FeatureSettings], execution: ExecutionSettings) -> None:
         self._features = dict(features)
         self._execution = execution
+        self._stopping = threading.Event()
         self._device = choose_device(execution.device)
         if self._device.type == "cpu":
             torch.set_num_threads(1)  # clips share the cores; two threads in one forward would fight with decoding
@@ -67,6 +72,10 @@ class Worker:
         """How many clips to extract at the same time: one a core on a CPU, where a forward has one thread."""
         cores = len(os.sched_getaffinity(0))
         return self._execution.clips_at_once or (cores if self._device.type == "cpu" else 2)
+
+    def stop(self) -> None:
+        """Let clips under way end at their next piece, with Stopped."""
+        self._stopping.set()
 
     def provenance(self, feature: str) -> dict[str, Any]:
         """With what a feature is computed: said beside the numbers, never part of their key."""
@@ -84,7 +93,7 @@ class Worker:
         }
 
     def extract(self, clip: Clip, names: list[str]) -> Extraction:
-        """Decode a clip once and compute the named features of it.
+        """Decode a clip once and compute the named features of it. Raises Stopped after `stop`.
 
         A clip without sound gets audio tracks of 0 rows: looked for, not there. Raises MediaError.
         """
@@ -101,6 +110,8 @@ class Worker:
         clocks: list[Clock] = []
         with _read_ahead(pieces) as ahead:
             for piece in ahead:
+                if self._stopping.is_set():
+                    raise Stopped
                 if isinstance(piece, Frames):
                     clocks.append(piece.clock)
                     for seen in visual.values():

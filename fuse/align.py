@@ -1,4 +1,4 @@
-"""Tracks of different clocks onto one: the label clock of a clip.
+"""Tracks of different clocks onto one: the label clock of a clip, or a fixed rate.
 
 Alignment is a choice of stage two, so no cached feature depends on a label rate. Only valid rows of a track
 take part; a target row with none near enough is not valid and holds zeros.
@@ -21,7 +21,11 @@ from fuse.settings import AlignmentSettings
 
 @dataclass(frozen=True, eq=False)
 class Sequence:
-    """One clip on one clock: features {modality: float32 [T, D]}, valid {modality: [T]}, labels [T, 2] and theirs."""
+    """One clip on one clock: features {modality: float32 [T, D]}, valid {modality: [T]}, labels [T, 2] and theirs.
+
+    published: the labels on their own clock, where `clock` is another; None where `labels` are just these.
+    reaches_seconds: how far behind its tick lies the middle of what a row sums up.
+    """
 
     clip: str
     group: str
@@ -30,6 +34,8 @@ class Sequence:
     valid: dict[str, NDArray[np.bool_]]
     labels: NDArray[np.float32]
     labels_valid: NDArray[np.bool_]
+    published: Track | None = None
+    reaches_seconds: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
         rows = len(self.clock)
@@ -72,22 +78,46 @@ def align(track: Track, clock: Clock, settings: AlignmentSettings) -> tuple[NDAr
 
 
 def sequence(store: Store, record: Record, features: dict[str, str], settings: AlignmentSettings) -> Sequence:
-    """One clip's features on the clock of its labels. features: modality -> feature name in the store.
+    """One clip's features and labels on one clock. features: modality -> feature name in the store.
 
     With a label delay, row i of the features is what happened that long before label i.
     """
-    if record.labels is None:
+    labels = record.labels
+    if labels is None:
         raise ValueError(f"clip {record.clip} has no labels, so there is no label clock to align to")
-    clock = record.labels.clock
+    clock = labels.clock if settings.rate_hz is None else _at_rate(labels.clock, Fraction(str(settings.rate_hz)))
     when = clock.shifted(-Fraction(str(settings.label_delay_seconds)))
     aligned = {name: align(store.read(record.key(feature)), when, settings) for name, feature in features.items()}
-    labels_valid = record.labels.valid
+    for name in settings.relative:
+        if name in aligned:
+            values, valid = aligned[name]
+            aligned[name] = np.concatenate([values, _relative(values, valid)], 1), valid
+    own_clock = settings.rate_hz is None
+    label_values, label_valid = (labels.values, labels.valid) if own_clock else align(labels, clock, settings)
+    middle = Fraction(0) if own_clock or settings.method != "mean" else clock.step * clock.tick_seconds / 2
     return Sequence(
         clip=record.clip,
         group=record.group,
         clock=clock,
         features={name: values for name, (values, _) in aligned.items()},
         valid={name: valid for name, (_, valid) in aligned.items()},
-        labels=np.where(labels_valid[:, None], record.labels.values, 0).astype(np.float32),
-        labels_valid=labels_valid,
+        labels=np.where(label_valid[:, None], label_values, 0).astype(np.float32),
+        labels_valid=label_valid,
+        published=None if own_clock else labels,
+        reaches_seconds=middle,
     )
+
+
+def _at_rate(labels: Clock, rate_hz: Fraction) -> Clock:
+    """Regular rows from the first label to the end of the last one's interval."""
+    if not len(labels):
+        return Clock.regular(1 / rate_hz, 0)
+    rows = max(1, -(-labels.duration_seconds() * rate_hz // 1))
+    return Clock.regular(1 / rate_hz, int(rows), int(labels.all_ticks()[0]) * labels.tick_seconds)
+
+
+def _relative(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Each column less its mean over the valid rows; 0 where not valid."""
+    if not valid.any():
+        return np.zeros_like(values)
+    return np.where(valid[:, None], values - values[valid].mean(0, dtype=np.float64), 0).astype(np.float32)

@@ -69,6 +69,8 @@ class Bank:
         names = sequences[0].features
         self.values = {name: self._joined([s.features[name] for s in sequences]) for name in names}
         self.valid = {name: self._joined([s.valid[name] for s in sequences]) for name in names}
+        self.published = [sequence.published for sequence in sequences]
+        self._reaches = [sequence.reaches_seconds for sequence in sequences]
         self.labels = self._joined([s.labels for s in sequences])
         self.labels_valid = self._joined([s.labels_valid for s in sequences])
 
@@ -82,23 +84,16 @@ class Bank:
         """{modality: D}."""
         return {name: tensor.shape[1] for name, tensor in self.values.items()}
 
+    def middles(self, clip: int) -> Clock:
+        """When the middle of what each row of a clip sums up happens."""
+        return self.clocks[clip].shifted(self._reaches[clip])
+
     def rows_of(self, clips: list[int]) -> Tensor:
         """bool [R]: the rows of the given clips."""
         mask = torch.zeros(self.rows, dtype=torch.bool, device=self.device)
         for clip in clips:
             mask[self.offsets[clip] : self.offsets[clip + 1]] = True
         return mask
-
-    def statistics(self, clips: list[int]) -> dict[str, tuple[Tensor, Tensor]]:
-        """{modality: (mean [D], standard deviation [D])} over the valid rows of the given clips, summed in float64."""
-        chosen = self.rows_of(clips)
-        found = {}
-        for name, values in self.values.items():
-            rows = values[chosen & self.valid[name]].double()
-            if not len(rows):
-                raise ValueError(f"modality {name} has no valid row in the training clips; check its feature")
-            found[name] = (rows.mean(0).float(), rows.std(0, correction=0).float())
-        return found
 
     def windows(self, clips: list[int], length: int, hop: int, offsets: NDArray[np.int64] | None = None) -> Windows:
         """The windows of the given clips. offsets [C of them]: where each clip's grid begins, 0 by default."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cache.clock import surrounding_rows
 from fuse.bank import Bank
 from fuse.metrics import DIMENSIONS, Moments
 from fuse.windows import Stitcher
@@ -72,15 +73,31 @@ def predict(model: nn.Module, bank: Bank, length: int, clips: Iterable[int] | No
 
 
 def predictions_of(model: nn.Module, bank: Bank, length: int) -> Predictions:
-    """The predictions of a whole bank with what is needed to score and to draw them."""
+    """The predictions of a whole bank on the label clocks, with what is needed to score and to draw them."""
+    predicted = predict(model, bank, length)
+    clocks, values, labels, valid = [], [], [], []
+    for clip, (start, stop) in enumerate(zip(bank.offsets[:-1], bank.offsets[1:], strict=True)):
+        published = bank.published[clip]
+        if published is None:
+            clocks.append(bank.clocks[clip])
+            values.append(predicted[start:stop])
+            labels.append(bank.labels[start:stop].cpu().numpy())
+            valid.append(bank.labels_valid[start:stop].cpu().numpy())
+        else:
+            left, right, weight, _ = surrounding_rows(bank.middles(clip), published.clock)
+            rows = predicted[start:stop]
+            clocks.append(published.clock)
+            values.append(rows[left] * (1 - weight[:, None]) + rows[right] * weight[:, None])
+            labels.append(np.where(published.valid[:, None], published.values, 0).astype(np.float32))
+            valid.append(published.valid)
     return Predictions(
         clips=bank.clips,
         groups=bank.groups,
-        offsets=bank.offsets,
-        seconds=np.concatenate([clock.seconds() for clock in bank.clocks]),
-        predictions=predict(model, bank, length),
-        labels=bank.labels.cpu().numpy(),
-        labels_valid=bank.labels_valid.cpu().numpy(),
+        offsets=np.concatenate([[0], np.cumsum([len(clock) for clock in clocks])]),
+        seconds=np.concatenate([clock.seconds() for clock in clocks]),
+        predictions=np.concatenate(values),
+        labels=np.concatenate(labels),
+        labels_valid=np.concatenate(valid),
     )
 
 

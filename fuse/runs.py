@@ -18,7 +18,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from cache.catalogue import Catalogue
 from cache.key import digest_of
 from cache.store import open_store
 from fuse.settings import FuseSettings
+
+if TYPE_CHECKING:
+    from fuse.bank import Bank
 
 RUN_FORMAT = 1
 
@@ -51,14 +54,31 @@ class Run:
 
 
 def plan_runs(settings: FuseSettings, catalogue: Catalogue, store: Path, runs: Path) -> list[Run]:
-    """One run a seed, finished or not. Raises StoreError if a feature isn't in the store."""
+    """One run a seed, finished or not.
+
+    Raises StoreError if a feature isn't in the store, ValueError if a group is in both splits.
+    """
+    groups = [
+        {record.group for record in catalogue if record.split == split}
+        for split in (settings.train_split, settings.report_split)
+    ]
+    if shared := sorted(groups[0] & groups[1]):
+        raise ValueError(
+            f"{len(shared)} groups are in both {settings.train_split} and {settings.report_split}, e.g. {shared[0]}; "
+            "a score wants subjects that training never saw, so correct the corpus's splits and extract again"
+        )
     inputs = {
-        "catalogue": catalogue.digest(),
+        "catalogue": seen_by(settings, catalogue),
         "recipes": {name: catalogue.recipe_of(feature) for name, feature in settings.features.items()},
     }
     meant = {"format": RUN_FORMAT, "experiment": settings.experiment(), "inputs": inputs}
     name = f"{settings.model}-{'+'.join(sorted(settings.features))}-{digest_of(meant)[:8]}"
     return [Run(runs / name / f"seed-{seed}", settings, seed, store, inputs) for seed in range(settings.seeds)]
+
+
+def seen_by(settings: FuseSettings, catalogue: Catalogue) -> str:
+    """The digest of all that an experiment can see of a catalogue."""
+    return catalogue.digest((settings.train_split, settings.report_split), settings.features.values())
 
 
 def execute(run: Run, device: str = "cpu") -> dict[str, Any]:
@@ -68,15 +88,13 @@ def execute(run: Run, device: str = "cpu") -> dict[str, Any]:
     import safetensors.torch
     import torch
 
-    from fuse.bank import load_bank
     from fuse.evaluate import predictions_of, scores
+    from fuse.threads import one_thread
     from fuse.train import train
 
     settings = run.settings
-    store = open_store(run.store)
-    catalogue = Catalogue(store)
-    if catalogue.digest() != run.inputs["catalogue"]:
-        raise ValueError(f"the catalogue of {run.store} changed since {run.label} was planned; start again")
+    bank = _bank(run, settings.train_split, device)
+    recipes = open_store(run.store).recipes()
     run.folder.mkdir(parents=True, exist_ok=True)
     _write_json(
         run.folder / "run.json",
@@ -86,13 +104,12 @@ def execute(run: Run, device: str = "cpu") -> dict[str, Any]:
             "seed": run.seed,
             "population": {"members": 1, "index": 0},
             "inputs": run.inputs,
-            "features": {name: store.recipes()[digest] for name, digest in run.inputs["recipes"].items()},
+            "features": {name: recipes[digest] for name, digest in run.inputs["recipes"].items()},
             "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
             "device": device,
         },
     )
     began = time.perf_counter()
-    bank = load_bank(store, catalogue, settings.train_split, settings.features, settings.alignment, device)
     with (run.folder / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
 
         def write_epoch(epoch: Any) -> None:
@@ -103,8 +120,9 @@ def execute(run: Run, device: str = "cpu") -> dict[str, Any]:
     state = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
     safetensors.torch.save_file(state, run.folder / "checkpoint.safetensors")
     # Only now is the reported split read: nothing above could have seen it.
-    held_out = load_bank(store, catalogue, settings.report_split, settings.features, settings.alignment, device)
-    predictions = predictions_of(trained.model, held_out, settings.windows.length)
+    held_out = _bank(run, settings.report_split, device)
+    with one_thread():
+        predictions = predictions_of(trained.model, held_out, settings.windows.length)
     np.savez(run.folder / "predictions.npz", **vars(predictions))
     result = {
         "split": settings.report_split,
@@ -118,6 +136,28 @@ def execute(run: Run, device: str = "cpu") -> dict[str, Any]:
     }
     _write_json(run.folder / "scores.json", result)
     return result
+
+
+_banks: dict[str, Bank] = {}  # the last few, by all that decides their content
+_BANKS_KEPT = 4
+
+
+def _bank(run: Run, split: str, device: str) -> Bank:
+    """A split's bank; seeds and models that see the same inputs share one. Raises ValueError if the store changed."""
+    from fuse.bank import load_bank
+
+    settings = run.settings
+    alignment = settings.alignment.model_dump(mode="json")
+    key = digest_of([str(run.store), run.inputs, split, dict(settings.features), alignment, device])
+    if key not in _banks:
+        store = open_store(run.store)
+        catalogue = Catalogue(store)
+        if seen_by(settings, catalogue) != run.inputs["catalogue"]:
+            raise ValueError(f"the catalogue of {run.store} changed since {run.label} was planned; start again")
+        while len(_banks) >= _BANKS_KEPT:
+            _banks.pop(next(iter(_banks)))
+        _banks[key] = load_bank(store, catalogue, split, settings.features, settings.alignment, device)
+    return _banks[key]
 
 
 def read_scores(folder: Path) -> dict[str, Any]:

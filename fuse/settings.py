@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -16,12 +17,17 @@ class _Frozen(BaseModel):
 class AlignmentSettings(_Frozen):
     """How tracks come onto the label clock.
 
-    label_delay_seconds: annotators react late; the features of time t are paired with the label of t + delay.
+    rate_hz: rows a second that the model sees; None = the label clock's own. Predictions come back on the label
+    clock either way. label_delay_seconds: annotators react late; the features of time t are paired with the label
+    of t + delay. relative: modalities whose columns come a second time, less their mean over the clip's valid rows
+    (as speech is often normalised by speaker: what is high for this voice, and what is high).
     """
 
     method: Literal["nearest", "linear", "mean"] = "mean"
     largest_gap_seconds: float = Field(default=0.5, ge=0)
+    rate_hz: float | None = Field(default=None, gt=0, le=1000)
     label_delay_seconds: float = Field(default=0.0, ge=0, le=10)
+    relative: tuple[str, ...] = ()
 
 
 class WindowSettings(_Frozen):
@@ -55,7 +61,9 @@ class LossSettings(_Frozen):
 class TrainingSettings(_Frozen):
     """AdamW under a cosine schedule with warm-up, stopped early on an inner split of the training groups.
 
-    inner_fraction: the share of training groups (subjects) kept aside to choose the epoch; inner_seed: which.
+    shift: modality -> deviations of a random constant that each training window gets on each of its columns, so that
+    what differs from subject to subject counts for less. inner_fraction: the share of training groups (subjects) kept
+    aside to choose the epoch; inner_seed: which.
     """
 
     epochs: int = Field(default=30, ge=1)
@@ -65,6 +73,7 @@ class TrainingSettings(_Frozen):
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     clip_norm: float = Field(default=1.0, gt=0)
     patience: int = Field(default=10, ge=1)
+    shift: dict[str, Annotated[float, Field(ge=0)]] = {}
     inner_fraction: float = Field(default=0.25, gt=0, lt=1)
     inner_seed: int = 0
 
@@ -72,8 +81,9 @@ class TrainingSettings(_Frozen):
 class FuseSettings(_Frozen):
     """One experiment.
 
-    features: modality -> the feature's name in the store. model: a name of `fuse.models`. models: changes to the
-    options of models, by name; those of the chosen one are used. seeds: how many runs, numbered from 0.
+    features: modality -> the feature's name in the store. components: modality -> how many principal components of
+    it the model sees, fitted on training rows; the others are seen whole. model: a name of `fuse.models`. models:
+    changes to the options of models, by name; those of the chosen one are used. seeds: how many runs, from 0 on.
     """
 
     features: dict[str, str] = Field(min_length=1)
@@ -81,6 +91,7 @@ class FuseSettings(_Frozen):
     report_split: str = "validation"
     model: str = "lstm"
     models: dict[str, dict[str, Any]] = {}
+    components: dict[str, Annotated[int, Field(ge=1)]] = {}
     alignment: AlignmentSettings = AlignmentSettings()
     windows: WindowSettings = WindowSettings()
     loss: LossSettings = LossSettings()
@@ -113,6 +124,35 @@ class FuseSettings(_Frozen):
         if self.train_split == self.report_split:
             raise ValueError(f"train_split and report_split are both {self.train_split!r}; a score needs unseen clips")
         return self
+
+    @model_validator(mode="after")
+    def _modalities_are_there(self) -> FuseSettings:
+        named: dict[str, Iterable[str]] = {
+            "components": self.components,
+            "training.shift": self.training.shift,
+            "alignment.relative": self.alignment.relative,
+        }
+        for setting, modalities in named.items():
+            for name in modalities:
+                if name not in self.features:
+                    raise ValueError(f"{setting} names the modality {name!r}; features has {', '.join(self.features)}")
+        return self
+
+    def only(self, modalities: Iterable[str]) -> FuseSettings:
+        """The same experiment on some of its modalities; what is said of the others goes."""
+        kept = list(modalities)
+        return self.model_copy(
+            update={
+                "features": {name: self.features[name] for name in kept},
+                "components": {name: n for name, n in self.components.items() if name in kept},
+                "training": self.training.model_copy(
+                    update={"shift": {name: by for name, by in self.training.shift.items() if name in kept}}
+                ),
+                "alignment": self.alignment.model_copy(
+                    update={"relative": tuple(name for name in self.alignment.relative if name in kept)}
+                ),
+            }
+        )
 
     def options(self) -> dict[str, Any]:
         """Every option of the chosen model, defaults filled in."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from fuse.bank import Bank
 from fuse.evaluate import predict
 from fuse.loss import affect_loss
 from fuse.metrics import Moments
-from fuse.models.parts import fit_inputs
 from fuse.models.registry import build_model
+from fuse.prepare import Fusion, Preparation
 from fuse.settings import FuseSettings, TrainingSettings
+from fuse.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -78,60 +79,60 @@ def train(
     grids = order.integers(0, windows.hop, (plan.epochs, len(fitted)))
     steps = sum(-(-len(bank.windows(fitted, windows.length, windows.hop, grid)) // plan.batch) for grid in grids)
     began = time.perf_counter()
-    # One thread: models this small lose more to waking a second one than it brings. The seed is ours alone.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[bank.device] if bank.device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            model = build_model(settings.model, bank.widths, settings.options())
-            fit_inputs(model, bank.statistics(fitted))
-            model.to(bank.device).train()
-            optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-            schedule = torch.optim.lr_scheduler.LambdaLR(
-                optimiser, lambda step: learning_rate_factor(step, steps, plan)
-            )
-            history: list[Epoch] = []
-            best: Epoch | None = None
-            best_state: dict[str, Tensor] = {}
-            for number in range(1, plan.epochs + 1):
-                cuts = bank.windows(fitted, windows.length, windows.hop, grids[number - 1])
-                shuffled = torch.from_numpy(order.permutation(len(cuts))).to(bank.device)
-                losses = []
-                for which in shuffled.split(plan.batch):
-                    batch = bank.batch(cuts, which)
-                    out = model(batch.features, batch.valid, batch.inside)
-                    loss = affect_loss(out, batch.labels, batch.labels_valid, settings.loss)
-                    optimiser.zero_grad(set_to_none=True)
-                    loss.backward()
-                    nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
-                    optimiser.step()
-                    schedule.step()
-                    losses.append(loss.detach())
-                mean_loss = float(torch.stack(losses).mean())
-                if not math.isfinite(mean_loss) or not all(p.isfinite().all() for p in model.parameters()):
-                    raise ValueError(
-                        f"training diverged in epoch {number}: the loss is {mean_loss:g} or a weight is not finite; "
-                        "lower `fuse.training.learning_rate`"
-                    )
-                epoch = Epoch(
-                    number,
-                    mean_loss,
-                    *_inner_ccc(model, bank, windows.length, aside),
-                    float(schedule.get_last_lr()[0]),
-                    time.perf_counter() - began,
+    # The seed is ours alone: the caller's random state is as before afterwards.
+    with one_thread(), torch.random.fork_rng(devices=[bank.device] if bank.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model = new_model(bank.widths, settings)
+        model.preparation.fit(bank, fitted)
+        model.to(bank.device).train()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, steps, plan))
+        history: list[Epoch] = []
+        best: Epoch | None = None
+        best_state: dict[str, Tensor] = {}
+        for number in range(1, plan.epochs + 1):
+            cuts = bank.windows(fitted, windows.length, windows.hop, grids[number - 1])
+            shuffled = torch.from_numpy(order.permutation(len(cuts))).to(bank.device)
+            losses = []
+            for which in shuffled.split(plan.batch):
+                batch = bank.batch(cuts, which)
+                out = model(batch.features, batch.valid, batch.inside)
+                loss = affect_loss(out, batch.labels, batch.labels_valid, settings.loss)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.detach())
+            mean_loss = float(torch.stack(losses).mean())
+            if not math.isfinite(mean_loss) or not all(p.isfinite().all() for p in model.parameters()):
+                raise ValueError(
+                    f"training diverged in epoch {number}: the loss is {mean_loss:g} or a weight is not finite; "
+                    "lower `fuse.training.learning_rate`"
                 )
-                history.append(epoch)
-                on_epoch(epoch)
-                if best is None or epoch.inner_ccc_mean > best.inner_ccc_mean:
-                    best, best_state = epoch, {name: value.clone() for name, value in model.state_dict().items()}
-                elif number - best.epoch >= plan.patience:
-                    break
-            assert best is not None
-            model.load_state_dict(best_state)
-            return Trained(model.eval(), best, history, sorted({bank.groups[clip] for clip in aside}))
-    finally:
-        torch.set_num_threads(threads)
+            epoch = Epoch(
+                number,
+                mean_loss,
+                *_inner_ccc(model, bank, windows.length, aside),
+                float(schedule.get_last_lr()[0]),
+                time.perf_counter() - began,
+            )
+            history.append(epoch)
+            on_epoch(epoch)
+            if best is None or epoch.inner_ccc_mean > best.inner_ccc_mean:
+                best, best_state = epoch, {name: value.clone() for name, value in model.state_dict().items()}
+            elif number - best.epoch >= plan.patience:
+                break
+        assert best is not None
+        model.load_state_dict(best_state)
+        return Trained(model.eval(), best, history, sorted({bank.groups[clip] for clip in aside}))
+
+
+def new_model(widths: Mapping[str, int], settings: FuseSettings) -> Fusion:
+    """The model of an experiment with fresh weights from torch's current seed, its preparation not yet fitted."""
+    names = sorted(widths)  # the order in which settings list modalities changes nothing
+    preparation = Preparation({name: widths[name] for name in names}, settings.components, settings.training.shift)
+    return Fusion(preparation, build_model(settings.model, preparation.widths, settings.options()))
 
 
 def learning_rate_factor(step: int, steps: int, plan: TrainingSettings) -> float:

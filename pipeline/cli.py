@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -124,8 +124,7 @@ def _only(recipe: Recipe, modalities: list[str]) -> Recipe:
     unknown = [name for name in modalities if name not in recipe.fuse.features]
     if unknown:
         raise click.UsageError(f"no modality {', '.join(unknown)}; the recipe has {', '.join(recipe.fuse.features)}")
-    features: dict[str, Any] = {name: recipe.fuse.features[name] for name in modalities}
-    return recipe.model_copy(update={"fuse": recipe.fuse.model_copy(update={"features": features})})
+    return recipe.model_copy(update={"fuse": recipe.fuse.only(modalities)})
 
 
 def _demo_changes(seed: int | None, quick: bool) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from extract.recipe import FeatureSettings
 from extract.settings import CorpusSettings, ExecutionSettings
-from fuse.models.registry import MODELS, resolve_options
+from fuse.models.registry import resolve_options
 from fuse.settings import FuseSettings
 from pipeline.demo.settings import PuppetSettings
+
+
+Location = tuple[int | str, ...]
 
 
 class StudySettings(BaseModel):
@@ -61,29 +64,50 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _names_meet(self) -> Recipe:
-        for modality, feature in self.fuse.features.items():
-            if feature not in self.features:
-                raise ValueError(
-                    f"fuse.features.{modality} names the feature {feature!r}; `features` has "
-                    f"{', '.join(self.features)}{_near(feature, self.features)}"
-                )
-        for modalities in self.study.modalities if self.study is not None else ():
-            for modality in modalities:
-                if modality not in self.fuse.features:
-                    raise ValueError(
-                        f"study.modalities names {modality!r}; `fuse.features` has "
-                        f"{', '.join(self.fuse.features)}{_near(modality, self.fuse.features)}"
-                    )
+        if misfits := _misfits(self.model_dump()):
+            raise _Misfits(misfits)
         if len({feature.spec.rate_hz for feature in self.features.values() if feature.spec.modality == "audio"}) > 1:
             raise ValueError("the audio features want sound at several rates; one recipe decodes it once, at one rate")
         return self
 
-    @model_validator(mode="after")
-    def _plain_names(self) -> Recipe:
-        for name in self.features:
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name):
-                raise ValueError(f"feature {name!r} is not a plain name; wanted letters, digits, _ . -")
-        return self
+
+class _Misfits(ValueError):
+    """Names in one part of a recipe that another part doesn't have: where each stands, and what is wrong."""
+
+    def __init__(self, found: list[tuple[Location, str]]) -> None:
+        super().__init__("; ".join(message for _, message in found))
+        self.found = found
+
+
+def _misfits(data: Mapping[str, Any]) -> list[tuple[Location, str]]:
+    """Names that don't meet, in a recipe as plain data of which any part may be missing or of the wrong type."""
+    features, fuse, study = (_mapping(data.get(name)) for name in ("features", "fuse", "study"))
+    fused = _mapping(fuse.get("features"))
+    found: list[tuple[Location, str]] = [
+        (("features", name), f"feature {name!r} is not a plain name; wanted letters, digits, _ . -")
+        for name in features
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name)
+    ]
+    for modality, feature in fused.items():
+        if features and isinstance(feature, str) and feature not in features:
+            there = f"`features` has {', '.join(features)}{_near(feature, features)}"
+            found.append(
+                (("fuse", "features", modality), f"fuse.features.{modality} names the feature {feature!r}; {there}")
+            )
+    for i, modalities in enumerate(_sequence(study.get("modalities"))):
+        for k, modality in enumerate(_sequence(modalities)):
+            if fused and isinstance(modality, str) and modality not in fused:
+                there = f"`fuse.features` has {', '.join(fused)}{_near(modality, fused)}"
+                found.append((("study", "modalities", i, k), f"study.modalities names {modality!r}; {there}"))
+    return found
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return {str(name): item for name, item in value.items()} if isinstance(value, dict) else {}
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
 
 
 @dataclass(frozen=True)
@@ -112,17 +136,23 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError([Problem(str(path), "", f"can't be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        problem = f"is no text in UTF-8 ({error.reason} at byte {error.start})"
+        raise SettingsError([Problem(str(path), "", problem)]) from None
     document = _Document(path)
     data = document.parse(text)
     for override in overrides:
         document.override(data, override)
     recipe: Recipe | None = None
-    if not document.fatal:
-        try:
-            recipe = Recipe.model_validate(data)
-        except ValidationError as error:
-            for found in error.errors():
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        for found in error.errors():
+            if not isinstance(found.get("ctx", {}).get("error"), _Misfits):
                 document.add(found["loc"], _said(found))
+        # pydantic looks at the whole only once every part is right; a person wants to hear of both at once.
+        for location, message in _misfits(data):
+            document.add(location, message)
     if document.problems or recipe is None:
         raise SettingsError(document.problems)
     return recipe
@@ -138,8 +168,6 @@ _Loader.add_implicit_resolver(
     list("-+0123456789."),
 )
 
-Location = tuple[int | str, ...]
-
 
 class _Document:
     """A YAML text as data, remembering where each key stands, and the problems found on the way."""
@@ -148,19 +176,20 @@ class _Document:
         self._path = path
         self._marks: dict[Location, str] = {(): str(path)}
         self.problems: list[Problem] = []
-        self.fatal = False
 
     def parse(self, text: str) -> dict[str, Any]:
-        loader = _Loader(text)
         try:
+            loader = _Loader(text)
             node = loader.get_single_node()
             data = self._build(loader, node, ()) if node is not None else None
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
-            where = f"{self._path}:{mark.line + 1}:{mark.column + 1}" if mark is not None else str(self._path)
+            where = self._at(error.problem_mark) if error.problem_mark is not None else str(self._path)
             raise SettingsError([Problem(where, "", f"is no YAML: {error.problem}")]) from None
-        finally:
-            loader.dispose()
+        except yaml.reader.ReaderError as error:
+            where = f"{self._path}:{text.count(chr(10), 0, error.position) + 1}"
+            raise SettingsError([Problem(where, "", f"is no YAML: {error.reason}")]) from None
+        except RecursionError:
+            raise SettingsError([Problem(str(self._path), "", "is nested too deeply, or holds itself")]) from None
         if not isinstance(data, dict):
             raise SettingsError(
                 [Problem(str(self._path), "", "holds no settings; wanted keys such as corpus, features")]
@@ -177,8 +206,10 @@ class _Document:
             return
         place = data
         for i, part in enumerate(location[:-1]):
-            inner = place.setdefault(str(part), {})
-            self._marks.setdefault(location[: i + 1], where)
+            if place.get(str(part)) is None:
+                place[str(part)] = {}
+                self._marks[location[: i + 1]] = where
+            inner = place[str(part)]
             if not isinstance(inner, dict):
                 self.problems.append(
                     Problem(
@@ -189,9 +220,11 @@ class _Document:
             place = inner
         try:
             place[str(location[-1])] = yaml.load(value, _Loader)  # a SafeLoader
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             self.problems.append(Problem(where, name, f"the value {value!r} is no YAML"))
             return
+        # What the file had inside this place is gone, so nothing there stands in the file any more.
+        self._marks = {at: mark for at, mark in self._marks.items() if at[: len(location)] != location}
         self._marks[location] = where
 
     def add(self, location: Location, message: str) -> None:
@@ -206,24 +239,28 @@ class _Document:
             data: dict[str, Any] = {}
             for key_node, value_node in node.value:
                 key = loader.construct_object(key_node)
-                mark = key_node.start_mark
                 if not isinstance(key, str):
                     key = str(key_node.value)
                 inner: Location = (*location, key)
-                self._marks.setdefault(inner, f"{self._path}:{mark.line + 1}:{mark.column + 1}")
+                where = self._at(key_node.start_mark)
+                self._marks.setdefault(inner, where)
                 if key in data:
-                    where = f"{self._path}:{mark.line + 1}:{mark.column + 1}"
                     self.problems.append(Problem(where, ".".join(map(str, inner)), "is given twice; keep one"))
                 data[key] = self._build(loader, value_node, inner)
             return data
         if isinstance(node, yaml.SequenceNode):
             items = []
             for i, item in enumerate(node.value):
-                mark = item.start_mark
-                self._marks[(*location, i)] = f"{self._path}:{mark.line + 1}:{mark.column + 1}"
+                self._marks[(*location, i)] = self._at(item.start_mark)
                 items.append(self._build(loader, item, (*location, i)))
             return items
-        return loader.construct_object(node)
+        try:
+            return loader.construct_object(node)
+        except ValueError as error:  # a date of month 13, say
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+
+    def _at(self, mark: yaml.Mark) -> str:
+        return f"{self._path}:{mark.line + 1}:{mark.column + 1}"
 
 
 def _said(error: Any) -> str:
@@ -251,7 +288,7 @@ def _keys_at(location: Location) -> list[str]:
             kind = typing.get_args(kind)[1]
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             kind = next((one for one in typing.get_args(kind) if one is not type(None)), None)
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else list(MODELS)
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
 
 
 def _near(name: str, known: typing.Iterable[str]) -> str:

@@ -22,8 +22,7 @@ def plan_study(
     """Every model of the study on every set of modalities, with every seed."""
     planned: list[Run] = []
     for model, modalities in product(study.models, study.modalities):
-        features = {name: settings.features[name] for name in modalities}
-        experiment = settings.model_copy(update={"model": model, "features": features})
+        experiment = settings.only(modalities).model_copy(update={"model": model})
         planned += plan_runs(experiment, catalogue, store, runs)
     return planned
 

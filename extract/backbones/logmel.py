@@ -31,7 +31,7 @@ class LogMel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("bands", torch.from_numpy(_triangles()), persistent=False)  # [513, 64]
+        self.register_buffer("bands", torch.from_numpy(mel_triangles(_BANDS, _FFT)), persistent=False)  # [513, 64]
 
     def forward(self, sound: Tensor) -> Tensor:
         window = torch.hann_window(sound.shape[1], periodic=True, device=sound.device)
@@ -39,11 +39,11 @@ class LogMel(nn.Module):
         return torch.log(power @ self.bands + _FLOOR)
 
 
-def _triangles() -> NDArray[np.float32]:
-    """[513, 64] float32: each band's weights, summing to 1, so that narrow and wide bands read alike."""
+def mel_triangles(bands: int, fft: int) -> NDArray[np.float32]:
+    """[fft / 2 + 1, bands]: each band's weights, summing to 1, so that narrow and wide bands read alike."""
     low, high = (2595 * np.log10(1 + hz / 700) for hz in (_LOWEST_HZ, _HIGHEST_HZ))
-    edges = 700 * (10 ** (np.linspace(low, high, _BANDS + 2) / 2595) - 1)
-    hertz = np.arange(_FFT // 2 + 1) * _RATE_HZ / _FFT
+    edges = 700 * (10 ** (np.linspace(low, high, bands + 2) / 2595) - 1)
+    hertz = np.arange(fft // 2 + 1) * _RATE_HZ / fft
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rise = (hertz[:, None] - left) / (centre - left)
     fall = (right - hertz[:, None]) / (right - centre)

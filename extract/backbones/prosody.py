@@ -8,7 +8,7 @@ as the functionals of eGeMAPS do (Eyben et al. 2016):
     5       log energy of all frames
     6..9    share of the energy contour's movement at 1-2, 2-4, 4-6, 6-10 Hz: the rate of syllables
     10      log2 of the spectral centroid, voiced frames
-    11..16  log share of the energy in 0-250, 250-500, 500-1000, 1000-2000, 2000-4000, 4000-8000 Hz, voiced frames
+    11..34  log share of the energy in 24 mel bands from 60 to 7600 Hz, voiced frames: the average spectrum
 Pitch and voicing come from the normalised autocorrelation between 60 and 400 Hz, divided by that of the window so
 that long lags aren't discounted (Boersma 1993).
 """
@@ -18,10 +18,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from extract.backbones.logmel import mel_triangles
+
 _RATE_HZ = 16000
 _FRAME, _HOP, _FFT = 800, 320, 2048  # 50 ms every 20 ms
 _LOWEST_HZ, _HIGHEST_HZ, _REFERENCE_HZ = 60, 400, 150.0
-_BAND_EDGES_HZ = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
+_BANDS = 24
 _RATE_EDGES_HZ = (1.0, 2.0, 4.0, 6.0, 10.0)
 _FLOOR = 1e-7
 _OCTAVE_COST = 0.02  # a lag twice as long must fit better by this much (Boersma 1993, eq. 26)
@@ -29,13 +31,19 @@ _VOICED = 0.45  # Boersma's threshold
 
 
 def build(name: str) -> nn.Module:
-    """Windows of sound [N, 16000] in [-1, 1] to [N, 17]."""
+    """Windows of sound [N, 16000] in [-1, 1] to [N, 35]."""
     del name
     return Prosody()
 
 
 class Prosody(nn.Module):
-    """[N, W] -> [N, 17]; W of at least 800 samples, here one second."""
+    """[N, W] -> [N, 35]; W of at least 800 samples, here one second."""
+
+    bands: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bands", torch.from_numpy(mel_triangles(_BANDS, _FFT)), persistent=False)  # [1025, 24]
 
     def forward(self, sound: Tensor) -> Tensor:
         frames = sound.unfold(1, _FRAME, _HOP)  # [N, T, 800]
@@ -47,7 +55,7 @@ class Prosody(nn.Module):
         energy = torch.log(power.mean(2) + _FLOOR)
         hertz = torch.arange(power.shape[2], device=sound.device, dtype=sound.dtype) * (_RATE_HZ / _FFT)
         centroid = torch.log2(((power @ hertz) + 1000 * _FLOOR) / (power.sum(2) + _FLOOR) + 1)
-        shares = torch.log(power @ _bands(hertz, _BAND_EDGES_HZ) + _FLOOR) - torch.log(power.sum(2, True) + _FLOOR)
+        shares = torch.log(power @ self.bands + _FLOOR) - torch.log(power.sum(2, True) + _FLOOR)
         pitch_mean, pitch_deviation = _weighted(octaves, weight)
         energy_mean, energy_deviation = _weighted(energy, weight)
         columns = [

@@ -19,7 +19,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class BackboneSpec:
     """What is known of a backbone before it is built.
 
-    builder: "module:function", imported when needed. model: whether `family:model` names one. has_weights: False for a fixed transform. width: D, or
+    builder: "module:function", imported when needed. model: whether `family:model` names one. has_weights: False for
+    a fixed transform. revision: raise it whenever the code gives other numbers; it enters the key. width: D, or
     None where only the built network can say. Sound: rate_hz, window and default hop in samples.
     """
 
@@ -29,6 +30,7 @@ class BackboneSpec:
     source: str
     has_weights: bool = True
     model: Literal["required", "optional", "none"] = "none"
+    revision: int = 1
     width: int | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -49,7 +51,7 @@ BACKBONES: dict[str, BackboneSpec] = {
         "visual",
         "extract.backbones.hog:build",
         licence="none needed",
-        source="histograms of oriented gradients, Dalal and Triggs 2005; 8 orientations, cells of 8 pixels or hog:N",
+        source="histograms of oriented gradients, Dalal and Triggs 2005; 12 orientations, cells of 8 pixels or hog:N",
         model="optional",
         has_weights=False,
         mean=(0.0, 0.0, 0.0),
@@ -80,7 +82,7 @@ BACKBONES: dict[str, BackboneSpec] = {
         licence="none needed",
         source="pitch, loudness, rate and brightness of one second: functionals after eGeMAPS, Eyben et al. 2016",
         has_weights=False,
-        width=17,
+        width=35,
         window_samples=16000,
         hop_samples=640,
     ),

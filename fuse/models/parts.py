@@ -14,41 +14,17 @@ from torch import Tensor, nn
 
 
 class Inputs(nn.Module):
-    """Each modality's features, standardised, with a learned vector where a row is not valid.
-
-    A missing face is information, so it gets a vector of its own. The means and scales are buffers: they are
-    fitted on training rows and travel with the checkpoint.
-    """
+    """Each modality's rows, with a learned vector where one is not valid: a missing face is information."""
 
     def __init__(self, widths: Mapping[str, int]) -> None:
         super().__init__()
         self.missing = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name, width in widths.items()})
-        for name, width in widths.items():
-            self.register_buffer(f"mean_{name}", torch.zeros(width))
-            self.register_buffer(f"scale_{name}", torch.ones(width))
-
-    def fit(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Take {modality: (mean [D], standard deviation [D])}; a feature that never varies is left at 0."""
-        for name, (mean, deviation) in statistics.items():
-            self.get_buffer(f"mean_{name}").copy_(mean)
-            self.get_buffer(f"scale_{name}").copy_(torch.where(deviation > 1e-6, 1 / deviation.clamp_min(1e-6), 0))
 
     def forward(self, features: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
-            name: torch.where(
-                valid[name].unsqueeze(-1),
-                (features[name] - self.get_buffer(f"mean_{name}")) * self.get_buffer(f"scale_{name}"),
-                missing,
-            )
+            name: torch.where(valid[name].unsqueeze(-1), features[name], missing)
             for name, missing in self.missing.items()
         }
-
-
-def fit_inputs(model: nn.Module, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-    """Standardise the inputs of any model by the given statistics."""
-    for module in model.modules():
-        if isinstance(module, Inputs):
-            module.fit(statistics)
 
 
 class JoinedInputs(nn.Module):

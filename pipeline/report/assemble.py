@@ -112,12 +112,14 @@ def assemble(
 
 def current(experiments: Sequence[Experiment], catalogue: Catalogue, report_split: str) -> list[Experiment]:
     """Those that saw today's catalogue and were scored on the split: only these can stand in one table."""
-    digest = catalogue.digest()
-    return [
-        experiment
-        for experiment in experiments
-        if experiment.run["inputs"]["catalogue"] == digest and experiment.scores[0]["split"] == report_split
-    ]
+    found = []
+    for experiment in experiments:
+        settings = experiment.run["settings"]
+        splits = (settings["train_split"], settings["report_split"])
+        today = catalogue.digest(splits, settings["features"].values())
+        if experiment.run["inputs"]["catalogue"] == today and settings["report_split"] == report_split:
+            found.append(experiment)
+    return found
 
 
 def _run(experiment: Experiment) -> dict[str, Any]:
