@@ -10,7 +10,6 @@ batch of pictures, one window of sound, and the finished rows.
 from __future__ import annotations
 
 import ctypes
-import os
 import queue
 import threading
 from collections.abc import Generator, Iterator, Mapping
@@ -28,6 +27,7 @@ from cache.clock import Clock
 from cache.track import Track
 from extract.backbones.weights import build_backbone, digest_of_state
 from extract.clips import Clip
+from extract.cores import usable_cores
 from extract.decode import Frames, Samples, View, decode
 from extract.recipe import FeatureSettings
 from extract.settings import ExecutionSettings
@@ -70,8 +70,7 @@ class Worker:
     @property
     def clips_at_once(self) -> int:
         """How many clips to extract at the same time: one a core on a CPU, where a forward has one thread."""
-        cores = len(os.sched_getaffinity(0))
-        return self._execution.clips_at_once or (cores if self._device.type == "cpu" else 2)
+        return self._execution.clips_at_once or (usable_cores() if self._device.type == "cpu" else 2)
 
     def stop(self) -> None:
         """Let clips under way end at their next piece, with Stopped."""

@@ -24,7 +24,7 @@ class Sequence:
     """One clip on one clock: features {modality: float32 [T, D]}, valid {modality: [T]}, labels [T, 2] and theirs.
 
     published: the labels on their own clock, where `clock` is another; None where `labels` are just these.
-    reaches_seconds: how far behind its tick lies the middle of what a row sums up.
+    reaches_seconds: how far after its tick lies the middle of the labels that a row sums up.
     """
 
     clip: str
@@ -94,7 +94,6 @@ def sequence(store: Store, record: Record, features: dict[str, str], settings: A
             aligned[name] = np.concatenate([values, _relative(values, valid)], 1), valid
     own_clock = settings.rate_hz is None
     label_values, label_valid = (labels.values, labels.valid) if own_clock else align(labels, clock, settings)
-    middle = Fraction(0) if own_clock or settings.method != "mean" else clock.step * clock.tick_seconds / 2
     return Sequence(
         clip=record.clip,
         group=record.group,
@@ -104,7 +103,7 @@ def sequence(store: Store, record: Record, features: dict[str, str], settings: A
         labels=np.where(label_valid[:, None], label_values, 0).astype(np.float32),
         labels_valid=label_valid,
         published=None if own_clock else labels,
-        reaches_seconds=middle,
+        reaches_seconds=Fraction(0) if own_clock or settings.method != "mean" else _reach(labels.clock, clock),
     )
 
 
@@ -114,6 +113,20 @@ def _at_rate(labels: Clock, rate_hz: Fraction) -> Clock:
         return Clock.regular(1 / rate_hz, 0)
     rows = max(1, -(-labels.duration_seconds() * rate_hz // 1))
     return Clock.regular(1 / rate_hz, int(rows), int(labels.all_ticks()[0]) * labels.tick_seconds)
+
+
+def _reach(labels: Clock, clock: Clock) -> Fraction:
+    """How far after a row's tick the middle of the labels in its interval lies: the median, to the microsecond.
+
+    Not half the interval: of labels at t, t + s .. t + h - s the middle is at t + (h - s) / 2.
+    """
+    first, last = interval_rows(labels, clock)
+    some = last > first
+    if not some.any():
+        return Fraction(0)
+    sums = np.concatenate([[0.0], np.cumsum(labels.seconds())])
+    middles = (sums[last] - sums[first])[some] / (last - first)[some]
+    return Fraction(round(float(np.median(middles - clock.seconds()[some])) * 10**6), 10**6)
 
 
 def _relative(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -85,7 +85,7 @@ class Bank:
         return {name: tensor.shape[1] for name, tensor in self.values.items()}
 
     def middles(self, clip: int) -> Clock:
-        """When the middle of what each row of a clip sums up happens."""
+        """When the middle of the labels that each row of a clip sums up happens."""
         return self.clocks[clip].shifted(self._reaches[clip])
 
     def rows_of(self, clips: list[int]) -> Tensor:

@@ -2,11 +2,14 @@
 
 Rows of one subject are not independent, so what is drawn is subjects (or media files, where subjects are not
 known). Each draw merges the groups' moments and computes the pooled CCC anew; seeds are averaged within a draw.
+Intervals are expanded percentiles (Hesterberg 2015): the bootstrap's spread is that of a mean with G in
+the denominator and not G - 1, and its tails are normal ones, so its quantiles are taken as far out as Student's t is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,5 +70,15 @@ def _values(seeds: list[Moments], weights: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def _interval(value: float, drawn: NDArray[np.float64], groups: int) -> Interval:
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    level = _level(groups)
+    low, high = np.nanquantile(drawn, [level, 1 - level])
     return Interval(float(value), float(low), float(high), groups)
+
+
+def _level(groups: int) -> float:
+    """Which quantile of the draws is the low end: 2.5 % for very many groups, farther out for few, 0 for one."""
+    from scipy import stats  # a second to import, and only reports draw intervals
+
+    if groups < 2:
+        return 0.0
+    return float(stats.norm.cdf(stats.t.ppf(0.025, groups - 1) * sqrt(groups / (groups - 1))))

@@ -29,6 +29,11 @@ class AlignmentSettings(_Frozen):
     label_delay_seconds: float = Field(default=0.0, ge=0, le=10)
     relative: tuple[str, ...] = ()
 
+    @field_validator("relative")
+    @classmethod
+    def _each_once(cls, relative: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(relative)))  # the order decides nothing, so it makes no other experiment
+
 
 class WindowSettings(_Frozen):
     """length and hop in rows of the label clock, for training; predicting uses the same length and half of it."""

@@ -33,11 +33,10 @@ def cli() -> None:
 @_OVERRIDES
 def demo(device: str, seed: int | None, quick: bool, overrides: tuple[str, ...]) -> None:
     """Write a corpus of puppets, extract, train the models, report."""
+    recipe = _load(_DEMO_RECIPE, (*_demo_changes(seed, quick), *overrides), _for_extraction(device))
     from pipeline import stages
 
-    changes = _demo_changes(seed, quick)
-    failed = stages.demo(_load(_DEMO_RECIPE, (*changes, *overrides)), device)
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if stages.demo(recipe, device) else 0)
 
 
 @cli.command()
@@ -55,7 +54,7 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
 @_DEVICE
 def extract(config: Path, overrides: tuple[str, ...], device: str) -> None:
     """Stage one: media files to cached embeddings. Goes on where it was stopped."""
-    recipe = _load(config, overrides, f"execution.device={device}" if device != "auto" else None)
+    recipe = _load(config, overrides, _for_extraction(device))
     from pipeline import stages
 
     sys.exit(1 if stages.extract(recipe).failed else 0)
@@ -79,7 +78,7 @@ def fuse(
         f"fuse.seeds={seeds}" if seeds is not None else None,
     )
     if modalities is not None:
-        recipe = _only(recipe, modalities.split(","))
+        recipe = _only(recipe, [name.strip() for name in modalities.split(",")])
     from pipeline import stages
 
     stages.fuse(recipe, device)
@@ -100,13 +99,17 @@ def report(config: Path, overrides: tuple[str, ...]) -> None:
 def main() -> None:
     """The command `duet`: known errors become one clear message and exit code 2."""
     try:
-        cli()
+        code = cli(prog_name="duet", standalone_mode=False)  # click's own main would take Ctrl-C for a failed command
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
     except (ValueError, OSError) as error:
         click.echo(f"duet: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
         click.echo("duet: stopped; what is finished is kept, run the same command to go on", err=True)
-        sys.exit(130)
+        code = 130
+    sys.exit(code)
 
 
 def _load(config: Path, overrides: tuple[str, ...], *more: str | None) -> Recipe:
@@ -118,6 +121,10 @@ def _load(config: Path, overrides: tuple[str, ...], *more: str | None) -> Recipe
         for problem in error.problems:
             click.echo(str(problem), err=True)
         sys.exit(2)
+
+
+def _for_extraction(device: str) -> str | None:
+    return f"execution.device={device}" if device != "auto" else None
 
 
 def _only(recipe: Recipe, modalities: list[str]) -> Recipe:

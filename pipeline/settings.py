@@ -23,7 +23,6 @@ from fuse.models.registry import resolve_options
 from fuse.settings import FuseSettings
 from pipeline.demo.settings import PuppetSettings
 
-
 Location = tuple[int | str, ...]
 
 

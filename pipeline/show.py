@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from extract.extraction import Progress as Extracting
 from extract.extraction import Summary
 from fuse.runs import Run
+from pipeline.report.numbers import some
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 _PLAIN_EVERY_SECONDS = 30.0
@@ -23,7 +25,7 @@ _PLAIN_EVERY_SECONDS = 30.0
 
 def said(text: str) -> None:
     """A message."""
-    _errors.print(text, markup=False)
+    _errors.print(text, markup=False, emoji=False)
 
 
 def where(what: str, path: Path) -> None:
@@ -71,24 +73,26 @@ def training(runs: Sequence[Run]) -> Iterator[Callable[[Run, dict[str, Any]], No
 def extracted(summary: Summary, store: Path) -> None:
     """The end of stage one: what was done, what was there, what failed and how to go on."""
     if summary.extracted:
-        rate = summary.frames / max(summary.seconds, 1e-9)
-        said(
-            f"extracted {len(summary.extracted)} clips ({summary.frames:,} frames) in {summary.seconds:.1f} s, "
-            f"{rate:,.0f} frames/s"
-        )
+        pictures, pace = "", ""
+        if summary.frames:  # none, where sound alone was wanted
+            pictures = f" ({some(summary.frames, 'frame')})"
+            pace = f", {summary.frames / max(summary.seconds, 1e-9):,.0f} frames/s"
+        said(f"extracted {some(len(summary.extracted), 'clip')}{pictures} in {summary.seconds:.1f} s{pace}")
     if summary.up_to_date:
         said(f"{summary.up_to_date} of {summary.clips} clips were in the store already; nothing of them was decoded")
     if summary.relabelled:
-        said(f"{len(summary.relabelled)} clips have a new record (labels, split or subject changed)")
+        said(f"{some(len(summary.relabelled), 'new record')} of clips (labels, split or subject changed)")
     for clip, reason in summary.failed.items():
         said(f"FAILED {clip}: {reason}")
     if summary.failed:
-        said(f"{len(summary.failed)} clips failed; mend them and run the same command again: only these are done")
+        failed = some(len(summary.failed), "clip")
+        said(f"{failed} failed; mend what is wrong and run the same command again: only these are done")
     where("store", store)
 
 
 def table(report: dict[str, Any]) -> None:
     """The report's table: on a terminal drawn, elsewhere tab-separated."""
+    noun = report["corpus"]["group_kind"]
     columns = ("model", "modalities", "seeds", "CCC valence", "CCC arousal", "CCC mean", "95 %", "n")
     rows = [
         (
@@ -97,9 +101,9 @@ def table(report: dict[str, Any]) -> None:
             str(run["seeds"]),
             *(_score(run["ccc_concat"][name]) for name in ("valence", "arousal", "mean")),
             " to ".join(_score(end) for end in run["ccc_concat_interval"]["mean"]),
-            f"{run['n_rows']} rows, {run['n_groups']} groups",
+            f"{some(run['n_rows'], 'row')}, {some(run['n_groups'], noun)}",
         )
-        for run in sorted(report["runs"], key=lambda run: -(run["ccc_concat"]["mean"] or -1))
+        for run in sorted(report["runs"], key=_worst_last)
     ]
     if report["ceiling"]:
         rows.append(
@@ -107,7 +111,7 @@ def table(report: dict[str, Any]) -> None:
         )
     output = Console(highlight=False)
     if output.is_terminal:
-        drawn = Table(title=f"{report['title']}: CCC over all rows of the {report['report_split']} split")
+        drawn = Table(title=f"{escape(report['title'])}: CCC over all rows of the {report['report_split']} split")
         for i, column in enumerate(columns):
             drawn.add_column(column, justify="right" if 2 <= i <= 5 else "left")
         for row in rows:
@@ -118,6 +122,11 @@ def table(report: dict[str, Any]) -> None:
             print("\t".join(row))
     for comparison in report["comparisons"]:
         print(f"{comparison['question']} {comparison['sentence']}")
+
+
+def _worst_last(run: Mapping[str, Any]) -> tuple[bool, float]:
+    mean = run["ccc_concat"]["mean"]
+    return mean is None, -(mean or 0.0)
 
 
 def _score(value: float | None) -> str:
@@ -135,7 +144,7 @@ def _bar(what: str, unit: str) -> Iterator[Callable[[int, int, str], None]]:
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}"),
+            TextColumn("{task.fields[now]}", markup=False),
         )
         with Progress(*columns, console=_errors, transient=True) as progress:
             task = progress.add_task(what, total=None, now="", visible=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 from cache.catalogue import Catalogue
 from cache.store import open_store
+from extract.cores import usable_cores
 from extract.corpora import read_corpus
 from extract.extraction import Summary, extract_corpus
 from fuse.runs import Run, plan_runs
@@ -25,7 +26,7 @@ def write_puppets(recipe: Recipe) -> None:
     from pipeline.demo.corpus import write_corpus
 
     with show.counting(f"writing the puppet corpus to {recipe.corpus.root}", "videos") as count:
-        write_corpus(recipe.corpus.root, recipe.puppets, count, workers=_cores())
+        write_corpus(recipe.corpus.root, recipe.puppets, count, workers=usable_cores())
 
 
 def extract(recipe: Recipe) -> Summary:
@@ -102,14 +103,15 @@ def _train(runs: list[Run], device: str) -> None:
 def _ceiling(recipe: Recipe) -> Mapping[str, float] | None:
     if recipe.puppets is None:
         return None
-    from pipeline.demo.corpus import read_truth
+    from pipeline.demo.corpus import TRUTH, read_truth
 
-    ceiling = read_truth(recipe.corpus.root).ceiling[recipe.fuse.report_split]
+    if not (recipe.corpus.root / TRUTH).is_file():  # a store does without its corpus, and so does a report
+        show.said(f"no ceiling in this report: {recipe.corpus.root} holds no finished puppet corpus")
+        return None
+    ceiling = read_truth(recipe.corpus.root).ceiling.get(recipe.fuse.report_split)
+    if ceiling is None:
+        return None
     return {"valence": ceiling.valence, "arousal": ceiling.arousal, "mean": ceiling.mean}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cache.catalogue import Catalogue
+from extract.cores import usable_cores
 from fuse.runs import Run, execute, plan_runs
 from fuse.settings import FuseSettings
 from pipeline.settings import StudySettings
+from pipeline.workers import end_with_parent
 
 
 def plan_study(
@@ -41,23 +42,28 @@ def execute_all(
             on_done(run, execute(run, device))
         else:
             waiting.append(run)
-    workers = min(processes or (len(os.sched_getaffinity(0)) if device == "cpu" else 1), len(waiting))
+    workers = min(processes or (usable_cores() if device == "cpu" else 1), len(waiting))
     if workers <= 1:
         for run in waiting:
             on_done(run, execute(run, device))
         return
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
         futures = {pool.submit(execute, run, device): run for run in waiting}
         try:
             for future in as_completed(futures):
                 on_done(futures[future], future.result())
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, Exception):  # stopped: what is under way is not waited for, it begins anew
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()
             raise
 
 
 def _one_thread() -> None:
+    end_with_parent()
     import torch
 
     torch.set_num_threads(1)

@@ -111,6 +111,30 @@ def test_the_digest_is_of_the_content_and_of_nothing_else(tmp_path: Path) -> Non
     assert by_another_road.digest() != straight.digest()
 
 
+def test_a_narrowed_digest_changes_exactly_with_what_it_is_narrowed_to(opened: Callable[[], Catalogue]) -> None:
+    def digest() -> str:
+        return opened().digest(("train", "validation"), ("voice",))
+
+    catalogue = opened()
+    catalogue.update(record())
+    catalogue.update(record(clip="b", split="validation"))
+    before, whole = digest(), catalogue.digest()
+    # Not seen: clips of other splits, and features of other names.
+    catalogue.update(record(clip="c", split="test"))
+    catalogue.update(record(tracks={"face": FACE}))
+    assert digest() == before
+    assert catalogue.digest() != whole
+    # Seen: every other change of a clip of a chosen split. A clip that leaves the splits is seen to be gone.
+    for name, change in CHANGES.items():
+        catalogue.update(record(**change))
+        assert (digest() == before) == (name == "feature"), name
+        catalogue.update(record())
+        assert digest() == before
+    catalogue.update(record(clip="d", split="validation"))
+    assert digest() != before
+    assert catalogue.digest(("train", "validation", "test"), ("voice", "face")) == catalogue.digest()
+
+
 def test_features_of_the_same_source_are_merged_and_those_of_another_go(opened: Callable[[], Catalogue]) -> None:
     opened().update(record())
     opened().update(record(tracks={"face": FACE}))

@@ -73,6 +73,33 @@ def test_surrounding_rows(source: Clock, target: Clock) -> None:
         assert gap == pytest.approx(float(span), rel=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("gap", "ticks"), [(Fraction(3, 10), (240, 168)), (Fraction(7, 10), (30, 90000)), (Fraction(9, 10), (7, 1001))]
+)
+def test_a_gap_of_exactly_the_limit_is_the_same_number_in_any_unit(gap: Fraction, ticks: tuple[int, int]) -> None:
+    """A limit of 0.3 s lets a row 0.3 s away through, or not, whatever the media's time base."""
+    for denominator in ticks:
+        tick = Fraction(1, denominator * gap.denominator)
+        source, target = Clock(tick, 1), Clock(tick, 1, start=int(gap / tick))
+        other = Clock(Fraction(1, 24), 1), Clock.regular(Fraction(1, 5), 1, start_seconds=gap)
+        for a, b in ((source, target), other):
+            _, gaps = nearest_rows(a, b)
+            assert gaps.tolist() == [float(gap)]
+            assert surrounding_rows(a, b)[3].tolist() == [float(gap)]
+
+
+def test_equal_clocks_in_ticks_of_24ths_and_168ths_have_equal_gaps() -> None:
+    # Multiplied by the tick and not divided once, 0.3 s was 0.3 in one unit and 0.30000000000000004 in the other.
+    source = Clock.explicit([0, 12], Fraction(1, 24))
+    finer = Clock.explicit([0, 84], Fraction(1, 168))
+    assert source == finer
+    target = Clock.regular(Fraction(1, 10), 3, start_seconds=Fraction(8, 10))  # 0.3, 0.4 and 0.5 s after the last
+    wanted = [0.3, 0.4, 0.5]
+    for clock in (source, finer):
+        _, gaps = nearest_rows(clock, target)
+        assert gaps.tolist() == wanted
+
+
 @given(clocks(), clocks())
 def test_interval_rows(source: Clock, target: Clock) -> None:
     times, starts = exact(source), exact(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def test_a_default_that_is_written_out_is_the_same_key(settings: dict[str, Any])
     else:
         spelled |= {"hop_seconds": BACKBONES["zhao19"].hop_samples / 16000}
     assert digest(spelled) == digest(bare)
+
+
+@pytest.mark.parametrize("settings", [FACE, VOICE, {"backbone": "hog"}, {"backbone": "prosody"}], ids=repr)
+def test_another_revision_of_a_backbone_s_code_is_another_key(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, before, untouched = settings["backbone"].partition(":")[0], recipe(settings), digest({"backbone": "logmel"})
+    spec = BACKBONES[family]
+    assert before["backbone_revision"] == spec.revision
+    monkeypatch.setitem(BACKBONES, family, replace(spec, revision=spec.revision + 1))
+    assert digest(settings) != digest_of(before)
+    (line,) = differences(before, recipe(settings))
+    assert line == f"backbone_revision: {spec.revision} -> {spec.revision + 1}"
+    assert digest({"backbone": "logmel"}) == untouched
 
 
 def test_where_and_how_fast_can_not_reach_a_recipe() -> None:

@@ -240,3 +240,109 @@ def test_a_sequence_of_unequal_lengths_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="sequence c wants 3 rows of everything; got"):
             Sequence(**{**good, name: wrong})
+
+
+# A rate of its own
+
+
+def labels_at(clock: Clock, valid: NDArray[np.bool_] | None = None) -> Track:
+    """Labels that are a ramp: valence rises with the seconds, arousal falls half as fast."""
+    seconds = clock.seconds()[:, None]
+    return Track.of(seconds * [0.07, -0.035] - [0.5, -0.5], clock, valid, dtype="float32")
+
+
+LABEL_CLOCKS = {
+    "30 Hz": Clock.regular(Fraction(1, 30), 211),
+    "film": Clock.regular(Fraction(1001, 30000), 211, start_seconds=Fraction(7, 90)),
+    "10 Hz": Clock.regular(Fraction(1, 10), 71, start_seconds=Fraction(-1, 5)),
+    "uneven": Clock.explicit(np.cumsum([3, *([4, 5, 6, 5] * 29)]), Fraction(1, 150)),
+    "one": Clock.explicit([5], Fraction(1, 25)),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("rate_hz", [0.5, 2.5, 5, 10, 29.97, 60])
+@pytest.mark.parametrize("clock", LABEL_CLOCKS.values(), ids=LABEL_CLOCKS)
+def test_features_and_labels_come_onto_rows_of_the_rate(clock: Clock, rate_hz: float, method: str) -> None:
+    rng = np.random.default_rng(17)
+    labels = labels_at(clock, rng.random(len(clock)) > 0.2)
+    face = Track.of(rng.normal(size=(173, 3)), Clock.regular(Fraction(1, 24), 173), rng.random(173) > 0.2)
+    chosen = AlignmentSettings(method=method, rate_hz=rate_hz, label_delay_seconds=0.3, largest_gap_seconds=73 / 240)
+    found = sequence(OneTrack(face), a_record(labels), {"video": "face"}, chosen)
+    times, step = exact_times(clock), 1 / Fraction(str(rate_hz))
+    rows, end = exact_times(found.clock), times[0] + clock.duration_seconds()
+    assert rows == [times[0] + i * step for i in range(len(rows))]
+    assert len(rows) == 1 or rows[-1] < end <= rows[-1] + step
+    wanted, wanted_valid = slow_align(labels, found.clock, method, Fraction(73, 240))
+    np.testing.assert_array_equal(found.labels_valid, wanted_valid)
+    np.testing.assert_allclose(found.labels, wanted, atol=1e-6)  # float32 numbers of size 1
+    earlier = found.clock.shifted(Fraction(-3, 10))
+    wanted, wanted_valid = slow_align(face, earlier, method, Fraction(73, 240))
+    np.testing.assert_array_equal(found.valid["video"], wanted_valid)
+    np.testing.assert_allclose(found.features["video"], wanted, rtol=1e-6, atol=1e-6)
+    assert found.published is labels
+
+
+def test_the_rate_of_the_labels_is_the_clock_of_the_labels() -> None:
+    labels = labels_at(LABEL_CLOCKS["10 Hz"], np.arange(71) % 7 != 3)
+    store = OneTrack(ramp(Clock.regular(Fraction(1, 25), 173)))
+    for method in METHODS:
+        own, rate = (
+            sequence(
+                store,
+                a_record(labels),
+                {"video": "face"},
+                AlignmentSettings(method=method, rate_hz=rate_hz, largest_gap_seconds=0),
+            )
+            for rate_hz in (None, 10)
+        )
+        assert own.published is None
+        assert own.clock == rate.clock
+        assert rate.reaches_seconds == 0
+        for a, b in ((own.labels, rate.labels), (own.labels_valid, rate.labels_valid)):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(own.features["video"], rate.features["video"])
+
+
+def test_a_silent_modality_has_rows_of_the_rate_too() -> None:
+    silent = OneTrack(Track.of(np.zeros((0, 3)), Clock.regular(Fraction(1, 50), 0)))
+    chosen = AlignmentSettings(rate_hz=5, relative=("audio",))
+    found = sequence(silent, a_record(labels_at(LABEL_CLOCKS["30 Hz"])), {"audio": "face"}, chosen)
+    assert found.features["audio"].shape == (36, 6)  # 211 / 30 s, and each column twice
+    assert not found.features["audio"].any()
+    assert not found.valid["audio"].any()
+
+
+def test_labels_without_a_single_row_give_no_row_at_any_rate() -> None:
+    empty = Track.of(np.zeros((0, 2)), Clock.regular(Fraction(1, 30), 0), dtype="float32")
+    store = OneTrack(ramp(Clock.regular(Fraction(1, 25), 3)))
+    found = sequence(store, a_record(empty), {"video": "face"}, AlignmentSettings(rate_hz=5))
+    assert (len(found.clock), found.features["video"].shape) == (0, (0, 1))
+
+
+# Relative columns
+
+
+@pytest.mark.parametrize("rate_hz", [None, 5])
+def test_relative_columns_are_the_others_less_their_mean_over_the_clip(rate_hz: float | None) -> None:
+    rng = np.random.default_rng(19)
+    seen = (rng.random(173) > 0.3) & (np.arange(173) // 31 != 2)
+    face = Track.of(rng.normal(size=(173, 3)) + np.array([0, 50, -7]), Clock.regular(Fraction(1, 24), 173), seen)
+    labels = labels_at(LABEL_CLOCKS["30 Hz"])
+    features = {"video": "face", "audio": "face"}
+    chosen = AlignmentSettings(relative=("audio",), rate_hz=rate_hz, largest_gap_seconds=0.01)
+    found = sequence(OneTrack(face), a_record(labels), features, chosen)
+    values, valid = found.features["audio"], found.valid["audio"]
+    assert 0 < valid.sum() < len(valid)
+    np.testing.assert_array_equal(found.valid["video"], valid)
+    np.testing.assert_array_equal(values[:, :3], found.features["video"])  # the columns as they are come first
+    relative = values[:, 3:]
+    # Rounded to float32 one by one: 2^-24 of numbers of size 3, over some 100 rows.
+    np.testing.assert_allclose(relative[valid].sum(0, dtype=np.float64), 0, atol=1e-4)
+    np.testing.assert_allclose(relative[valid], values[valid, :3] - values[valid, :3].mean(0), atol=1e-4)
+    assert not relative[~valid].any()
+    # What is the same all through the clip (who it is) is not in them.
+    lifted = Track.of(face.values.astype(np.float64) + np.array([8, 16, -4]), face.clock, face.valid, dtype="float64")
+    moved = sequence(OneTrack(lifted), a_record(labels), features, chosen).features["audio"]
+    np.testing.assert_allclose(moved[:, 3:], relative, atol=1e-4)
+    assert (np.abs(moved[valid, :3] - values[valid, :3]) > 3).all()

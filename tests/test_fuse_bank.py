@@ -1,4 +1,4 @@
-"""The bank: windows are equal slices of the sequences, padding is marked, statistics see the chosen clips only."""
+"""The bank: windows are equal slices of the sequences, padding is marked, a split is loaded whole."""
 
 from __future__ import annotations
 
@@ -78,41 +78,6 @@ def test_a_clip_shorter_than_the_window_is_padded_with_rows_of_its_own() -> None
     assert batch.inside.tolist() == [[True] * 5 + [False] * 8]
     assert batch.rows.tolist() == [[29, 30, 31, 32, 33] + [33] * 8]  # never a row of the next clip
     assert batch.features["video"].shape == (1, 13, 5)
-
-
-def test_statistics_are_those_of_the_valid_rows_of_the_chosen_clips() -> None:
-    parts, bank = four()
-    found = bank.statistics([0, 3])
-    for name in WIDTHS:
-        rows = np.concatenate([parts[i].features[name][parts[i].valid[name]] for i in (0, 3)]).astype(np.float64)
-        # Summed in float64 on both sides, then rounded to float32: 2^-24 relative.
-        np.testing.assert_allclose(found[name][0], rows.mean(0), rtol=1e-6, atol=1e-7)
-        np.testing.assert_allclose(found[name][1], rows.std(0), rtol=1e-6)
-
-
-def test_statistics_do_not_see_other_clips_or_rows_that_are_not_valid() -> None:
-    parts, bank = four()
-    before = bank.statistics([0, 3])
-    for part in parts[1:3]:
-        for name in WIDTHS:
-            part.features[name][:] = 1e30
-    for part in parts:
-        for name in WIDTHS:
-            part.features[name][~part.valid[name]] = np.nan
-    after = Bank(parts).statistics([0, 3])
-    for name in WIDTHS:
-        for a, b in zip(before[name], after[name], strict=True):
-            assert torch.equal(a, b)
-
-
-def test_a_modality_that_is_never_there_is_refused() -> None:
-    parts, _ = four()
-    for part in parts[:2]:
-        part.valid["audio"][:] = False
-    bank = Bank(parts)
-    with pytest.raises(ValueError, match="modality audio has no valid row in the training clips"):
-        bank.statistics([0, 1])
-    assert set(bank.statistics([0, 2])) == set(WIDTHS)
 
 
 def test_an_empty_bank_and_an_empty_clip_are_refused() -> None:

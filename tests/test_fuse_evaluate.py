@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +15,16 @@ from numpy.typing import NDArray
 from sequences import make_bank, make_sequence, small_options
 from torch import Tensor, nn
 
+from cache.catalogue import Record
+from cache.clock import Clock
+from cache.key import TrackKey
+from cache.track import Track
+from fuse.align import sequence
 from fuse.bank import Bank
 from fuse.evaluate import Predictions, predict, predictions_of, scores
 from fuse.metrics import Moments
 from fuse.models.registry import MODELS, build_model
+from fuse.settings import AlignmentSettings
 
 
 class Placed(nn.Module):
@@ -113,6 +122,118 @@ def test_predictions_carry_what_scoring_needs() -> None:
     np.testing.assert_array_equal(found.labels, bank.labels)
     np.testing.assert_array_equal(found.labels_valid, bank.labels_valid)
     np.testing.assert_array_equal(found.offsets, bank.offsets)
+
+
+class Said(nn.Module):
+    """Predicts what the features say: valence and arousal are their first two columns."""
+
+    def forward(self, features: Mapping[str, Tensor], valid: Mapping[str, Tensor], inside: Tensor) -> Tensor:
+        return features["video"][..., :2]
+
+
+@dataclass
+class OneTrack:
+    """A store of one track."""
+
+    track: Track
+    path: Path = Path("one.zarr")
+
+    def read(self, key: TrackKey, rows: slice | None = None) -> Track:
+        return self.track
+
+
+def on_rate(labels: list[Track], settings: AlignmentSettings) -> Bank:
+    """A bank of clips whose features are the very labels that the model is taught."""
+    sequences = []
+    for i, track in enumerate(labels):
+        record = Record(f"c{i}", "m.mp4", "a" * 64, "train", f"s{i}", 1.0, track, {"face": "b" * 64})
+        made = sequence(OneTrack(track), record, {"video": "face"}, settings)
+        sequences.append(replace(made, features={"video": made.labels}))
+    return Bank(sequences)
+
+
+def ramp(clock: Clock, valid: NDArray[np.bool_] | None = None) -> Track:
+    """Valence rises by 0.07 a second, arousal falls by half of that."""
+    values = clock.seconds()[:, None] * [0.07, -0.035] - [0.5, -0.5]
+    return Track.of(values, clock, valid, dtype="float32")
+
+
+THIRTY, FILM = Clock.regular(Fraction(1, 30), 301), Clock.regular(Fraction(1001, 30000), 301, Fraction(7, 90))
+TEN = Clock.regular(Fraction(1, 10), 101, Fraction(-1, 5))
+UNEVEN = Clock.explicit(np.cumsum([3, *([4, 5, 6, 5] * 71)]), Fraction(1, 150))
+
+
+@pytest.mark.parametrize(
+    ("clock", "method", "rate_hz", "seconds"),
+    [
+        # `mean`: rows of whole numbers of labels, so a prediction stands for their middle exactly.
+        (THIRTY, "mean", 5, 0), (THIRTY, "mean", 2.5, 0), (THIRTY, "mean", 30, 0), (TEN, "mean", 0.5, 0),
+        (TEN, "mean", 2.5, 0), (TEN, "mean", 10, 0),
+        # Rows with one label more or less: off by half a label's step at most.
+        (FILM, "mean", 5, 1 / 60), (THIRTY, "mean", 7, 1 / 60), (UNEVEN, "mean", 5, 1 / 60),
+        # Faster rows than labels: each has the nearest label, half a step away at most.
+        (TEN, "mean", 25, 1 / 20), (THIRTY, "mean", 60, 1 / 60), (TEN, "nearest", 25, 1 / 20),
+        (THIRTY, "nearest", 7, 1 / 60),
+        # `linear`: what is said of a row is said of its very time, at any rate.
+        (THIRTY, "linear", 5, 0), (FILM, "linear", 7, 0), (TEN, "linear", 25, 0), (UNEVEN, "linear", 60, 0),
+    ],
+)  # fmt: skip
+def test_a_ramp_comes_back_as_the_same_ramp_at_any_rate(
+    clock: Clock, method: str, rate_hz: float, seconds: float
+) -> None:
+    labels = ramp(clock)
+    bank = on_rate([labels], AlignmentSettings(method=method, rate_hz=rate_hz))
+    found = predictions_of(Said(), bank, 11)
+    assert len(found.predictions) == len(clock)
+    np.testing.assert_array_equal(found.seconds, clock.seconds())
+    # Before the first row's middle the nearest prediction stands; the last row's interval may hold fewer labels.
+    middles = bank.middles(0).seconds()
+    inner = (clock.seconds() >= middles[0]) & (clock.seconds() <= middles[-2])
+    shown = clock.seconds()[inner]
+    assert shown[-1] - shown[0] > clock.seconds()[-1] - clock.seconds()[0] - 2.6 / rate_hz - 0.1
+    away = (found.predictions - labels.values)[inner] / [0.07, -0.035]  # in seconds of the ramp
+    assert np.abs(away).max() <= seconds * 1.0001 + 2e-5  # float32: 2^-24 of 0.5, in seconds of 0.035; a microsecond
+    if seconds:  # and early as often as late: no lag that a score could feel
+        assert np.abs(away.mean(0)).max() < 0.3 * seconds
+    outer = (found.predictions - labels.values)[~inner] / [0.07, -0.035]
+    assert np.abs(outer).max(initial=0) <= 1 / rate_hz
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear", "mean"])
+@pytest.mark.parametrize("rate_hz", [None, 0.5, 7, 30, 60])
+def test_every_label_row_is_predicted_once_with_its_own_label(method: str, rate_hz: float | None) -> None:
+    rng = np.random.default_rng(3)
+    labels = [
+        ramp(clock, rng.random(len(clock)) > 0.2) for clock in (FILM, UNEVEN, TEN.rows(0, 1), TEN, FILM.rows(0, 2))
+    ]
+    found = predictions_of(Said(), on_rate(labels, AlignmentSettings(method=method, rate_hz=rate_hz)), 11)
+    assert found.offsets.tolist() == np.cumsum([0, *(len(track) for track in labels)]).tolist()
+    assert found.predictions.shape == (found.offsets[-1], 2)
+    assert np.isfinite(found.predictions).all()
+    np.testing.assert_array_equal(found.seconds, np.concatenate([track.clock.seconds() for track in labels]))
+    valid = np.concatenate([track.valid for track in labels])
+    np.testing.assert_array_equal(found.labels_valid, valid)
+    np.testing.assert_array_equal(found.labels[valid], np.concatenate([track.values for track in labels])[valid])
+    assert not found.labels[~valid].any()
+    # Whatever the rows, predictions are between those of the rows.
+    assert found.predictions.min() >= -0.53
+    assert found.predictions.max() <= 0.53
+    assert scores(found)["n_rows"] == valid.sum()
+
+
+def test_predictions_between_rows_are_those_of_a_slow_interpolation() -> None:
+    rng = np.random.default_rng(5)
+    bank = on_rate([ramp(FILM), ramp(UNEVEN)], AlignmentSettings(method="mean", rate_hz=4))
+    bank.values["video"][:] = torch.from_numpy(rng.normal(size=(bank.rows, 2)))
+    found, said = predictions_of(Said(), bank, 11), predict(Said(), bank, 11)
+    for clip in range(2):
+        rows = slice(bank.offsets[clip], bank.offsets[clip + 1])
+        labels = slice(found.offsets[clip], found.offsets[clip + 1])
+        times = bank.middles(clip).seconds()
+        assert 0.1 < times[0] - bank.clocks[clip].seconds()[0] < 0.125  # half of 0.25 s less up to half a label's step
+        for column in range(2):
+            wanted = np.interp(found.seconds[labels], times, said[rows, column])
+            np.testing.assert_allclose(found.predictions[labels, column], wanted, rtol=1e-9, atol=1e-12)
 
 
 def made(parts: list[tuple[str, NDArray[np.float64], NDArray[np.float64]]], valid: float = 1.0) -> Predictions:

@@ -17,7 +17,7 @@ from fuse.loss import affect_loss
 from fuse.models.crossattn import CrossAttention
 from fuse.models.lstm import Lstm, reversed_rows
 from fuse.models.mlp import Mlp
-from fuse.models.parts import Attention, AttentionLayer, Inputs, fit_inputs, sinusoidal_positions
+from fuse.models.parts import Attention, AttentionLayer, Inputs, sinusoidal_positions
 from fuse.models.registry import MODELS, build_model, resolve_options
 from fuse.models.selfattn import SelfAttention
 from fuse.settings import LossSettings
@@ -186,18 +186,8 @@ def test_the_same_seed_builds_the_same_model(name: str, widths: dict[str, int]) 
 def test_a_state_loads_into_a_fresh_model(name: str, widths: dict[str, int]) -> None:
     features, valid, inside = batch(widths)
     model, other = build(name, widths, 5), build(name, widths, 13)
-    fit_inputs(model, {n: (torch.full((d,), 0.25), torch.full((d,), 1.5)) for n, d in widths.items()})
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(features, valid, inside), other(features, valid, inside))
-
-
-def test_standardised_inputs_are_the_same_as_standardised_features(name: str) -> None:
-    features, valid, inside = batch(WIDTHS)
-    model = build(name, WIDTHS)
-    wanted = model(features, valid, inside)
-    moved = {n: x * 4 - 32 for n, x in features.items()}  # exact in binary, so is its way back
-    fit_inputs(model, {n: (torch.full((d,), -32.0), torch.full((d,), 4.0)) for n, d in WIDTHS.items()})
-    torch.testing.assert_close(model(moved, valid, inside), wanted, **TIGHT)
 
 
 def test_it_can_overfit_four_clips(name: str) -> None:
@@ -473,11 +463,18 @@ def test_one_modality_crosses_nothing() -> None:
 # Inputs and options
 
 
-def test_a_feature_that_never_varies_is_left_at_zero() -> None:
-    inputs = Inputs({"video": 3})
-    inputs.fit({"video": (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 0.0, 0.5]))})
-    out = inputs({"video": torch.tensor([[[5.0, 99.0, 3.5]]])}, {"video": torch.tensor([[True]])})
-    assert out["video"].tolist() == [[[2.0, 0.0, 1.0]]]
+def test_a_missing_row_is_a_learned_vector_and_any_other_itself() -> None:
+    inputs = Inputs({"video": 3, "audio": 2})
+    assert {name: vector.tolist() for name, vector in inputs.missing.items()} == {
+        "video": [0.0] * 3,
+        "audio": [0.0] * 2,
+    }
+    with torch.no_grad():
+        inputs.missing["video"].copy_(torch.tensor([7.0, 8.0, 9.0]))
+    features = {"video": torch.tensor([[[1.0, 2.0, 3.0], [torch.nan] * 3]]), "audio": torch.ones(1, 2, 2)}
+    out = inputs(features, {"video": torch.tensor([[True, False]]), "audio": torch.tensor([[True, True]])})
+    assert out["video"].tolist() == [[[1.0, 2.0, 3.0], [7.0, 8.0, 9.0]]]
+    assert torch.equal(out["audio"], features["audio"])
 
 
 def test_every_option_of_the_registry_builds_and_takes_effect(name: str) -> None:

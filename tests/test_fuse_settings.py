@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from cache.key import digest_of
 from fuse.models.registry import MODELS
 from fuse.settings import AlignmentSettings, FuseSettings, LossSettings, TrainingSettings, WindowSettings
 
@@ -38,6 +39,19 @@ FEATURES = {"video": "face", "audio": "voice"}
         ({"alignment": {"largest_gap_seconds": -1}}, "greater than or equal to 0"),
         ({"alignment": {"label_delay_seconds": 11}}, "less than or equal to 10"),
         ({"alignment": {"label_delay_seconds": -0.2}}, "greater than or equal to 0"),
+        ({"alignment": {"rate_hz": 0}}, "greater than 0"),
+        ({"alignment": {"rate_hz": 1001}}, "less than or equal to 1000"),
+        (
+            {"alignment": {"relative": ["gaze"]}},
+            r"alignment\.relative names the modality 'gaze'; features has video, a",
+        ),
+        ({"components": {"gaze": 3}}, "components names the modality 'gaze'; features has video, audio"),
+        ({"components": {"audio": 0}}, "greater than or equal to 1"),
+        (
+            {"training": {"shift": {"gaze": 0.5}}},
+            r"training\.shift names the modality 'gaze'; features has video, audio",
+        ),
+        ({"training": {"shift": {"audio": -0.5}}}, "greater than or equal to 0"),
         ({"model": "selfatn"}, r"model 'selfatn' is not known; .* did you mean selfattn\?"),
         ({"models": {"lsmt": {}}}, r"model 'lsmt' is not known; .* did you mean lstm\?"),
         ({"models": {"mlp": {"bidirectional": True}}}, "model mlp has no option 'bidirectional'; it has width, layers"),
@@ -101,6 +115,9 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("alignment", "method"): "nearest",
     ("alignment", "largest_gap_seconds"): 0.7,
     ("alignment", "label_delay_seconds"): 0.7,
+    ("alignment", "rate_hz"): 7,
+    ("alignment", "relative"): ["audio"],
+    ("components",): {"audio": 7},
     ("windows", "length"): 127,
     ("windows", "hop"): 61,
     ("loss", "ccc"): 0.7,
@@ -116,6 +133,7 @@ OTHER: dict[tuple[str, ...], Any] = {
     ("training", "patience"): 7,
     ("training", "inner_fraction"): 0.7,
     ("training", "inner_seed"): 7,
+    ("training", "shift"): {"audio": 0.7},
 }
 
 
@@ -127,6 +145,47 @@ def test_every_setting_changes_the_experiment(path: tuple[str, ...]) -> None:
         place = place.setdefault(name, {})
     place[path[-1]] = OTHER[path]
     assert FuseSettings.model_validate(given).experiment() != FuseSettings(features=FEATURES).experiment()
+
+
+def test_one_experiment_has_one_digest_however_it_is_written() -> None:
+    written = [
+        {"alignment": {"relative": relative}, "components": components, "training": {"shift": shift}}
+        for relative, components, shift in (
+            (["audio", "video"], {"audio": 3, "video": 2}, {"audio": 0.5, "video": 1}),
+            (["video", "audio", "video"], {"video": 2, "audio": 3}, {"video": 1.0, "audio": 0.5}),
+        )
+    ]
+    first, second = (FuseSettings.model_validate({"features": FEATURES} | given).experiment() for given in written)
+    assert digest_of(first) == digest_of(second)
+
+
+EVERYTHING: dict[str, Any] = {
+    "features": FEATURES | {"pose": "skeleton"},
+    "components": {"video": 7, "pose": 2},
+    "training": {"epochs": 3, "shift": {"audio": 0.5, "pose": 0.25}},
+    "alignment": {"rate_hz": 5, "relative": ["audio", "pose"]},
+    "windows": {"length": 13, "hop": 7},
+    "model": "mlp",
+}
+
+
+@pytest.mark.parametrize(
+    "kept", [["video"], ["audio"], ["pose"], ["audio", "video"], ["pose", "audio"], ["video", "audio", "pose"]]
+)
+def test_some_modalities_of_an_experiment_are_what_would_have_been_written_for_them(kept: list[str]) -> None:
+    whole = FuseSettings.model_validate(EVERYTHING)
+    written = json.loads(json.dumps(EVERYTHING))
+    for gone in whole.features.keys() - set(kept):
+        for named in (written["features"], written["components"], written["training"]["shift"]):
+            named.pop(gone, None)
+        if gone in written["alignment"]["relative"]:
+            written["alignment"]["relative"].remove(gone)
+    part = whole.only(kept)
+    assert part == FuseSettings.model_validate(written)
+    assert digest_of(part.experiment()) == digest_of(FuseSettings.model_validate(written).experiment())
+    assert list(part.features) == kept
+    assert whole == FuseSettings.model_validate(EVERYTHING), "and the whole is as it was"
+    assert FuseSettings.model_validate(part.model_dump()) == part
 
 
 def test_the_defaults_are_right_by_themselves() -> None:

@@ -154,7 +154,7 @@ def inner_ccc(trained: Trained, bank: Bank, length: int) -> float:
 def test_the_best_epoch_is_the_best_of_all_and_its_model_comes_back(model: str) -> None:
     bank = make_bank()
     # Far too fast, so that the inner score goes up and down and the last epoch isn't the best.
-    trained = train(bank, plan(model, epochs=9, learning_rate=0.3, patience=9), 3)
+    trained = train(bank, plan(model, epochs=9, learning_rate=0.3, patience=9), 4)
     inner = [epoch.inner_ccc_mean for epoch in trained.history]
     assert trained.best == trained.history[int(np.argmax(inner))]  # argmax: the first of equals
     assert trained.best.epoch < len(trained.history)

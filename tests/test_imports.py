@@ -81,5 +81,9 @@ def test_the_command_line_and_the_settings_load_nothing_heavy() -> None:
     assert not loaded & {*HEAVY, "numpy", "av", "zarr", "rich", "dask", "h5py", "scipy"}
 
 
+def test_what_draws_intervals_loads_scipy_when_it_draws() -> None:
+    assert "scipy" not in loaded_by("fuse.compare", "pipeline.cli")
+
+
 def test_planning_an_extraction_needs_no_torch() -> None:
     assert not loaded_by("extract.corpora", "extract.extraction") & {*HEAVY, "av"}

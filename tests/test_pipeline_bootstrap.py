@@ -91,7 +91,8 @@ def refused(capsys, *more: str, venv: object = ".venv", code: int = 2) -> str:
     """The one line of a refusal."""
     assert set_up(*more, venv=venv) == code
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("set-up: "), lines
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("set-up: ")
     return lines[0]
 
 
@@ -130,7 +131,8 @@ def test_missing_module(root, tools, monkeypatch, capsys, module):
     monkeypatch.setattr(bootstrap.importlib.util, "find_spec", lambda name: None if name == module else found(name))
     line = refused(capsys)
     assert re.search(f"no module {module}; on Debian or Ubuntu: apt install python3-venv", line)
-    assert not tools.asked and not (root / ".venv").exists()
+    assert not tools.asked
+    assert not (root / ".venv").exists()
 
 
 # Disk
@@ -230,7 +232,8 @@ def test_torch_index(root, tools, capsys):
 def test_torch_index_is_kept(root, tools, capsys):
     set_up("--torch-index", CPU_INDEX)
     tools.asked.clear()
-    assert set_up() == 0 and not tools.asked
+    assert set_up() == 0
+    assert not tools.asked
     (root / "constraints.txt").write_text("torch==2.15.1\n")
     assert set_up() == 0
     assert CPU_INDEX in tools.steps()[1]
@@ -262,7 +265,8 @@ def test_changed_input_installs_again_in_place(root, tools, name):
     assert set_up() == 0
     assert tools.steps() == ["pip hatchling editables", "pip --no-build-isolation -e .[dev]"]
     tools.asked.clear()
-    assert set_up() == 0 and not tools.asked
+    assert set_up() == 0
+    assert not tools.asked
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
@@ -277,7 +281,8 @@ def test_steering_variables_do_not_reach_pip(monkeypatch):
     monkeypatch.setenv("PIP_USER", "1")
     monkeypatch.setenv("PIP_CERT", "/etc/cert")
     environment = bootstrap.clean_environment()
-    assert "PYTHONPATH" not in environment and "PIP_TARGET" not in environment
+    assert "PYTHONPATH" not in environment
+    assert "PIP_TARGET" not in environment
     assert (environment["PIP_USER"], environment["PIP_CERT"]) == ("0", "/etc/cert")
 
 
@@ -303,7 +308,8 @@ def test_pip_fails(root, tools, capsys, words, remedy):
     tools.pip_fails_saying = "\n".join(f"line {number}" for number in range(20)) + f"\n{words}\n"
     assert set_up() == 1
     *kept, last = capsys.readouterr().err.splitlines()
-    assert remedy in last and last.endswith(f"(log: {root / '.venv' / bootstrap.LOG})")
+    assert remedy in last
+    assert last.endswith(f"(log: {root / '.venv' / bootstrap.LOG})")
     told = [line for line in words.splitlines() if line.startswith("ERROR")]  # else the last lines, whatever they are
     assert kept == (told or [*(f"line {number}" for number in range(15, 20)), words])
     assert "line 0" in (root / ".venv" / bootstrap.LOG).read_text()
@@ -395,7 +401,8 @@ def test_broken_environment_is_rebuilt(root, tools, capsys, breaks, reason):
     tools.asked.clear()
     assert set_up() == 0
     assert f"rebuilding .venv: {reason}\n" in capsys.readouterr().out
-    assert tools.steps()[0].startswith("venv ") and not (root / ".venv" / "old").exists()
+    assert tools.steps()[0].startswith("venv ")
+    assert not (root / ".venv" / "old").exists()
     assert (root / ".venv" / bootstrap.STAMP).exists()
 
 
@@ -419,7 +426,8 @@ def test_environment_made_by_hand_is_taken_over(root, tools, capsys):
     tools.run(["python3", "-I", "-m", "venv", str(root / ".venv")])
     tools.asked.clear()
     assert set_up() == 0
-    assert tools.steps()[0] == "pip hatchling editables" and "rebuilding" not in capsys.readouterr().out
+    assert tools.steps()[0] == "pip hatchling editables"
+    assert "rebuilding" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("place", [".", "..", "cache", "../other", "notes.txt"])
@@ -430,7 +438,8 @@ def test_never_empties_what_is_not_an_environment(root, tools, capsys, place):
         path.write_text("precious")
     line = refused(capsys, venv=place)
     assert re.search("make setup VENV=.venv", line)
-    assert not tools.asked and all(path.read_text() == "precious" for path in precious)
+    assert not tools.asked
+    assert all(path.read_text() == "precious" for path in precious)
 
 
 def test_never_empties_home(root, tools, capsys, monkeypatch):
@@ -490,7 +499,8 @@ def test_real_failure_of_pip(checkout):
     assert done.returncode == 1
     assert re.search(NO_PIN, done.stderr)
     assert "Traceback" not in done.stderr
-    assert (checkout / ".venv" / "bin" / "python").exists() and not (checkout / ".venv" / bootstrap.STAMP).exists()
+    assert (checkout / ".venv" / "bin" / "python").exists()
+    assert not (checkout / ".venv" / bootstrap.STAMP).exists()
 
 
 @pytest.mark.slow
@@ -507,7 +517,8 @@ def test_killed_set_up_leaves_no_stamp_and_the_next_goes_on(checkout):
     assert killed.returncode == -signal.SIGKILL
     assert not (checkout / ".venv" / bootstrap.STAMP).exists()
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and re.search(NO_PIN, done.stderr)
+    assert done.returncode == 1
+    assert re.search(NO_PIN, done.stderr)
 
 
 # The Makefile
@@ -593,7 +604,8 @@ def test_help_lists_every_target_and_variable():
 )
 def test_variables_without_effect_are_refused(asked, message):
     done = make("-n", *asked.split())
-    assert done.returncode == 2 and message in done.stderr
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_two_targets_share_their_variables():
@@ -604,7 +616,8 @@ def test_folder_with_spaces_is_refused_untouched(tmp_path):
     (tmp_path / "my env").mkdir()
     (tmp_path / "my env" / "precious").touch()
     done = make("setup", f"VENV={tmp_path}/my env")
-    assert done.returncode == 2 and "VENV must be one folder without spaces" in done.stderr
+    assert done.returncode == 2
+    assert "VENV must be one folder without spaces" in done.stderr
     assert (tmp_path / "my env" / "precious").exists()
 
 
@@ -643,7 +656,8 @@ def test_offline_where_it_must_be():
 
 def test_ci_calls_targets_of_make_only():
     text = (REPOSITORY / ".ci" / "run").read_text()
-    assert os.access(REPOSITORY / ".ci" / "run", os.X_OK) and "set -euo pipefail" in text
+    assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
+    assert "set -euo pipefail" in text
     assert re.findall(r"^stage (\S+)", text, re.MULTILINE) == ["check", "test-all", "demo"]
     assert re.findall(r"^ *(?:stage|make|\.venv\S*|python\S*|pip) (\S+)", text, re.MULTILINE) == [
         "--no-print-directory",

@@ -43,6 +43,11 @@ class Hog(nn.Module):
         self.register_buffer("weights", torch.outer(row, row).expand(_BINS, 1, -1, -1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        if min(pixels.shape[2:]) < self.cell_px:
+            raise ValueError(
+                f"hog wants pictures of a cell's {self.cell_px} pixels or more, got {list(pixels.shape)}; "
+                "make `crop.size_px` larger or the N of hog:N smaller"
+            )
         across = F.pad(pixels, (1, 1, 0, 0), mode="replicate")
         down = F.pad(pixels, (0, 0, 1, 1), mode="replicate")
         gradient_x = across[..., 2:] - across[..., :-2]

@@ -10,10 +10,13 @@ as the functionals of eGeMAPS do (Eyben et al. 2016):
     10      log2 of the spectral centroid, voiced frames
     11..34  log share of the energy in 24 mel bands from 60 to 7600 Hz, voiced frames: the average spectrum
 Pitch and voicing come from the normalised autocorrelation between 60 and 400 Hz, divided by that of the window so
-that long lags aren't discounted (Boersma 1993).
+that long lags aren't discounted (Boersma 1993), at quarters of a sample: at whole ones a high voice with a period
+of 40.5 samples looks more alike after two periods than after one, and is heard an octave too low.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +28,7 @@ _FRAME, _HOP, _FFT = 800, 320, 2048  # 50 ms every 20 ms
 _LOWEST_HZ, _HIGHEST_HZ, _REFERENCE_HZ = 60, 400, 150.0
 _BANDS = 24
 _RATE_EDGES_HZ = (1.0, 2.0, 4.0, 6.0, 10.0)
+_LAGS_A_SAMPLE = 4
 _FLOOR = 1e-7
 _OCTAVE_COST = 0.02  # a lag twice as long must fit better by this much (Boersma 1993, eq. 26)
 _VOICED = 0.45  # Boersma's threshold
@@ -40,17 +44,26 @@ class Prosody(nn.Module):
     """[N, W] -> [N, 35]; W of at least 800 samples, here one second."""
 
     bands: Tensor
+    lags: Tensor
+    turns: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("bands", torch.from_numpy(mel_triangles(_BANDS, _FFT)), persistent=False)  # [1025, 24]
+        shortest, longest = (_RATE_HZ * _LAGS_A_SAMPLE // hertz for hertz in (_HIGHEST_HZ, _LOWEST_HZ))
+        lags = torch.arange(shortest, longest + 1, dtype=torch.float64) / _LAGS_A_SAMPLE  # samples
+        bins = torch.arange(_FFT // 2 + 1, dtype=torch.float64)
+        turns = torch.cos(2 * math.pi / _FFT * torch.outer(bins, lags)) * 2
+        turns[[0, -1]] /= 2  # the spectrum's other half mirrors all but its ends
+        self.register_buffer("lags", lags.float(), persistent=False)
+        self.register_buffer("turns", turns.float(), persistent=False)  # [1025, lags]
 
     def forward(self, sound: Tensor) -> Tensor:
         frames = sound.unfold(1, _FRAME, _HOP)  # [N, T, 800]
         frames = frames - frames.mean(2, keepdim=True)
         window = torch.hann_window(_FRAME, periodic=True, device=sound.device, dtype=sound.dtype)
         power = torch.fft.rfft(frames * window, n=_FFT).abs().square() / window.square().sum()  # [N, T, 1025]
-        octaves, voicing = _pitch(power, window)
+        octaves, voicing = self._pitch(power, window)
         weight = torch.where(voicing > _VOICED, voicing, 0)
         energy = torch.log(power.mean(2) + _FLOOR)
         hertz = torch.arange(power.shape[2], device=sound.device, dtype=sound.dtype) * (_RATE_HZ / _FFT)
@@ -71,16 +84,19 @@ class Prosody(nn.Module):
         ]
         return torch.stack(columns, 1)
 
+    def _pitch(self, power: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+        """Octaves from 150 Hz and voicing in [0, 1] of each frame, both [N, T]."""
+        of_window = torch.fft.rfft(window, n=_FFT).abs().square()
+        alike = self._autocorrelation(power) / self._autocorrelation(of_window)  # [N, T, lags]
+        octaves = torch.log2(_RATE_HZ / self.lags / _REFERENCE_HZ)
+        best = (alike + _OCTAVE_COST * octaves).argmax(-1)
+        return octaves[best], alike.gather(-1, best.unsqueeze(-1)).squeeze(-1).clamp(0, 1)
 
-def _pitch(power: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Octaves from 150 Hz and voicing in [0, 1] of each frame, both [N, T]."""
-    of_window = torch.fft.irfft(torch.fft.rfft(window, n=_FFT).abs().square(), n=_FFT)
-    lags = torch.arange(_RATE_HZ // _HIGHEST_HZ, _RATE_HZ // _LOWEST_HZ + 1, device=power.device)
-    raw = torch.fft.irfft(power, n=_FFT)
-    alike = raw[..., lags] / (raw[..., :1] + _FLOOR) / (of_window[lags] / of_window[0])  # [N, T, lags]
-    octaves = torch.log2(_RATE_HZ / lags / _REFERENCE_HZ)
-    best = (alike + _OCTAVE_COST * octaves).argmax(-1)
-    return octaves[best], alike.gather(-1, best.unsqueeze(-1)).squeeze(-1).clamp(0, 1)
+    def _autocorrelation(self, power: Tensor) -> Tensor:
+        """[..., lags], 1 at lag 0."""
+        whole = 2 * power.sum(-1, keepdim=True) - power[..., :1] - power[..., -1:]
+        out: Tensor = power @ self.turns / (whole + _FFT * _FLOOR)
+        return out
 
 
 def _weighted(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -82,6 +82,7 @@ BACKBONES: dict[str, BackboneSpec] = {
         licence="none needed",
         source="pitch, loudness, rate and brightness of one second: functionals after eGeMAPS, Eyben et al. 2016",
         has_weights=False,
+        revision=2,
         width=35,
         window_samples=16000,
         hop_samples=640,

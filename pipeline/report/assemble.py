@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cache.store import Store
 from fuse.compare import FEWEST_GROUPS, Interval, difference, mean_ccc
 from fuse.evaluate import Predictions
 from fuse.metrics import DIMENSIONS, Moments
+from pipeline.report.numbers import some
 
 REPORT_FORMAT = 1
 _TRACE_POINTS = 300
@@ -87,23 +89,25 @@ def assemble(
         if labels[run["label"]] > 1:
             run["label"] += f" {run['key']}"
     named = {run["label"]: experiment for run, experiment in zip(runs, experiments, strict=True)}
+    corpus = _corpus(catalogue)
     notes = [f"Clip {record.clip}: {note}." for record in catalogue for note in record.notes]
-    for experiment in experiments:
-        constants = sum(bool(scores["constant_predictions"]) for scores in experiment.scores)
+    for label, experiment in named.items():
+        scores = experiment.scores
+        constants = sum(bool(score["constant_predictions"]) for score in scores)
         if constants:
-            notes.append(f"{experiment.label}: {constants} seeds predict a constant, which scores 0.")
+            notes.append(f"{label}: {constants} of {some(len(scores), 'seed')} predict a constant, which scores 0.")
     return {
         "format": REPORT_FORMAT,
         "title": title,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "duet": version("duet-affect"),
-        "corpus": _corpus(catalogue),
+        "corpus": corpus,
         "report_split": report_split,
         "ceiling": dict(ceiling) if ceiling is not None else None,
         "features": _features(store, experiments),
         "catalogue": catalogue.digest(),
         "runs": runs,
-        "comparisons": _comparisons(named),
+        "comparisons": _comparisons(named, corpus["group_kind"]),
         "traces": _traces(named),
         "curves": _curves(named),
         "notes": _weights_notes(store, experiments) + notes,
@@ -196,7 +200,7 @@ def _weights_notes(store: Store, experiments: Sequence[Experiment]) -> list[str]
     ]
 
 
-def _comparisons(experiments: Mapping[str, Experiment]) -> list[dict[str, Any]]:
+def _comparisons(experiments: Mapping[str, Experiment], noun: str) -> list[dict[str, Any]]:
     """What the table is read for: both modalities against one, time against none, model against model."""
     full = max((len(experiment.modalities) for experiment in experiments.values()), default=0)
     pairs: list[tuple[str, str, str]] = []
@@ -211,13 +215,21 @@ def _comparisons(experiments: Mapping[str, Experiment]) -> list[dict[str, Any]]:
             if left.model != "mlp" and right.model == "mlp" and left.modalities == right.modalities:
                 pairs.append((a, b, "does time help?"))
     temporal = [label for label, e in whole.items() if e.model != "mlp"]
-    pairs += [(a, b, "which fusion?") for i, a in enumerate(temporal) for b in temporal[i + 1 :]]
+    pairs += [
+        (a, b, "which fusion?" if whole[a].model != whole[b].model else "which settings?")
+        for a, b in combinations(temporal, 2)
+        if whole[a].modalities == whole[b].modalities
+    ]
+    groups = {label: e.predictions[0].moments_by_group()[0] for label, e in experiments.items()}
+    moments = {label: e.moments() for label, e in experiments.items()}
     found = []
     for a, b, question in pairs:
         left, right = experiments[a], experiments[b]
-        if left.predictions[0].moments_by_group()[0] != right.predictions[0].moments_by_group()[0]:
+        if groups[a] != groups[b] or not np.array_equal(moments[a][0].n, moments[b][0].n):
+            continue  # scored on other rows: a difference of the models can't be told from one of the rows
+        interval = difference(moments[a], moments[b])["mean"]
+        if not np.isfinite(interval.value):
             continue
-        interval = difference(left.moments(), right.moments())["mean"]
         seeds = min(len(left.seeds), len(right.seeds))
         found.append(
             {
@@ -229,21 +241,21 @@ def _comparisons(experiments: Mapping[str, Experiment]) -> list[dict[str, Any]]:
                 "high": _number(interval.high),
                 "groups": interval.groups,
                 "seeds": seeds,
-                "sentence": sentence(a, b, interval, seeds),
+                "sentence": sentence(a, b, interval, seeds, noun),
             }
         )
     return found
 
 
-def sentence(a: str, b: str, interval: Interval, seeds: int) -> str:
-    """`lstm audio+video is .031 above lstm video, 95 % .006 to .058, 5 seeds, 24 groups`."""
+def sentence(a: str, b: str, interval: Interval, seeds: int, noun: str) -> str:
+    """`lstm audio+video is .031 above lstm video, 95 % .006 to .058, 5 seeds, 24 subjects`."""
     side = "above" if interval.value >= 0 else "below"
     sign = 1 if interval.value >= 0 else -1
     low, high = sorted((sign * interval.low, sign * interval.high))
     few = f" (under {FEWEST_GROUPS}: too few for an interval)" if not interval.enough_groups else ""
     return (
         f"{a} is {_short(abs(interval.value))} {side} {b}, 95 % {_short(low)} to {_short(high)}, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}, {interval.groups} groups{few}"
+        f"{some(seeds, 'seed')}, {some(interval.groups, noun)}{few}"
     )
 
 
@@ -330,4 +342,4 @@ def _number(value: float | None, digits: int = 6) -> float | None:
 
 
 def _short(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)
+    return f"{round(value, 3) + 0.0:.3f}".replace("0.", ".", 1)  # + 0.0: not -.000
