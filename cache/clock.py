@@ -152,6 +152,13 @@ class Clock:
         more = self.ticks[-1] + step * np.arange(1, count - self.count + 1, dtype=np.int64)
         return Clock.explicit(np.concatenate([self.ticks, more]), self.tick_seconds)
 
+    def at_rate(self, rate_hz: Fraction) -> Clock:
+        """Regular rows at `rate_hz` from this clock's first row to the end of its last one's interval."""
+        if not self.count:
+            return Clock.regular(1 / rate_hz, 0)
+        rows = max(1, -(-self.duration_seconds() * rate_hz // 1))
+        return Clock.regular(1 / rate_hz, int(rows), int(self.all_ticks()[0]) * self.tick_seconds)
+
     def shifted(self, seconds: Fraction) -> Clock:
         """The same rows, `seconds` later; exact."""
         seconds = Fraction(seconds)
@@ -205,6 +212,21 @@ def interval_rows(source: Clock, target: Clock) -> tuple[NDArray[np.intp], NDArr
     step = int(target.typical_step() * target.tick_seconds / _common_tick(source, target))
     ends = np.append(t[1:], t[-1] + max(step, 1))
     return np.searchsorted(s, t), np.searchsorted(s, ends)
+
+
+def middle_of_intervals(source: Clock, target: Clock) -> Fraction:
+    """How far after a target row's tick the middle of the source rows in its interval lies: the median, in seconds.
+
+    To the microsecond. Not half the interval: of rows at t, t + s .. t + h - s the middle is at t + (h - s) / 2.
+    0 if no interval has a row.
+    """
+    first, last = interval_rows(source, target)
+    some = last > first
+    if not some.any():
+        return Fraction(0)
+    sums = np.concatenate([[0.0], np.cumsum(source.seconds())])
+    middles = (sums[last] - sums[first])[some] / (last - first)[some]
+    return Fraction(round(float(np.median(middles - target.seconds()[some])) * 10**6), 10**6)
 
 
 def sample_at(seconds: Fraction, rate_hz: int) -> int:

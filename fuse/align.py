@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.catalogue import Record
-from cache.clock import Clock, interval_rows, nearest_rows, surrounding_rows
+from cache.clock import Clock, interval_rows, middle_of_intervals, nearest_rows, surrounding_rows
 from cache.store import Store
 from cache.track import Track
 from fuse.settings import AlignmentSettings
@@ -85,7 +85,7 @@ def sequence(store: Store, record: Record, features: dict[str, str], settings: A
     labels = record.labels
     if labels is None:
         raise ValueError(f"clip {record.clip} has no labels, so there is no label clock to align to")
-    clock = labels.clock if settings.rate_hz is None else _at_rate(labels.clock, Fraction(str(settings.rate_hz)))
+    clock = labels.clock if settings.rate_hz is None else labels.clock.at_rate(Fraction(str(settings.rate_hz)))
     when = clock.shifted(-Fraction(str(settings.label_delay_seconds)))
     aligned = {name: align(store.read(record.key(feature)), when, settings) for name, feature in features.items()}
     for name in settings.relative:
@@ -103,30 +103,10 @@ def sequence(store: Store, record: Record, features: dict[str, str], settings: A
         labels=np.where(label_valid[:, None], label_values, 0).astype(np.float32),
         labels_valid=label_valid,
         published=None if own_clock else labels,
-        reaches_seconds=Fraction(0) if own_clock or settings.method != "mean" else _reach(labels.clock, clock),
+        reaches_seconds=Fraction(0)
+        if own_clock or settings.method != "mean"
+        else middle_of_intervals(labels.clock, clock),
     )
-
-
-def _at_rate(labels: Clock, rate_hz: Fraction) -> Clock:
-    """Regular rows from the first label to the end of the last one's interval."""
-    if not len(labels):
-        return Clock.regular(1 / rate_hz, 0)
-    rows = max(1, -(-labels.duration_seconds() * rate_hz // 1))
-    return Clock.regular(1 / rate_hz, int(rows), int(labels.all_ticks()[0]) * labels.tick_seconds)
-
-
-def _reach(labels: Clock, clock: Clock) -> Fraction:
-    """How far after a row's tick the middle of the labels in its interval lies: the median, to the microsecond.
-
-    Not half the interval: of labels at t, t + s .. t + h - s the middle is at t + (h - s) / 2.
-    """
-    first, last = interval_rows(labels, clock)
-    some = last > first
-    if not some.any():
-        return Fraction(0)
-    sums = np.concatenate([[0.0], np.cumsum(labels.seconds())])
-    middles = (sums[last] - sums[first])[some] / (last - first)[some]
-    return Fraction(round(float(np.median(middles - clock.seconds()[some])) * 10**6), 10**6)
 
 
 def _relative(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:

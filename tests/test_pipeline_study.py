@@ -383,19 +383,15 @@ if __name__ == "__main__":
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A real `duet` in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-c", _COMMAND, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A real `duet` in a process group of its own; what it says goes to files, which wait for nobody."""
+    with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
+        return subprocess.Popen(
+            [sys.executable, "-c", _COMMAND, *arguments], cwd=folder, stdout=out, stderr=err, start_new_session=True
+        )
 
 
-def wait_for_a_first_run(command: subprocess.Popen[str], runs: Path) -> None:
+def wait_for_a_first_run(command: subprocess.Popen[bytes], runs: Path) -> None:
     while command.poll() is None and not list(runs.glob("*/*/scores.json")):
         time.sleep(0.005)
 
@@ -419,8 +415,7 @@ def test_kill_9_of_a_fuse_then_again_equals_one_that_was_not_killed(folder: Path
     with start(folder, *arguments, "runs=killed") as command:
         wait_for_a_first_run(command, killed)
         command.kill()
-        said = command.communicate()
-    assert command.returncode == -signal.SIGKILL, said
+    assert command.returncode == -signal.SIGKILL, (folder / "err.txt").read_text()
     wait_for_the_group_to_end(command.pid)
     finished = names(killed)
     assert 1 <= len(finished) < 5, "it was killed in the middle"
@@ -462,9 +457,13 @@ def test_stopped_by_the_keyboard_it_ends_at_once_and_clearly(folder: Path, whom:
             os.killpg(command.pid, signal.SIGINT)
         else:
             command.send_signal(signal.SIGINT)
-        out, err = command.communicate()
+        try:
+            command.wait(timeout=120)  # the runs under way would take hours
+        except subprocess.TimeoutExpired:
+            os.killpg(command.pid, signal.SIGKILL)
+    err = (folder / "err.txt").read_text()
     assert command.returncode == 130, err
-    assert out == ""
+    assert (folder / "out.txt").read_text() == ""
     assert err.strip() == "duet: stopped; what is finished is kept, run the same command to go on"
     wait_for_the_group_to_end(command.pid)
     assert names(runs) == set()
