@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +16,7 @@ from pipeline.demo.clip import Clip, Person, make_clip
 from pipeline.demo.latent import DECIMALS, INVALID, LAG_SECONDS, Ceiling
 from pipeline.demo.plan import ClipPlan, plan_corpus
 from pipeline.demo.settings import PuppetSettings
+from pipeline.workers import end_with_parent
 
 # Raise the number whenever the files of the same settings change.
 FORMAT = "duet-puppets/1"
@@ -207,7 +207,7 @@ def _made(folder: Path, settings: PuppetSettings, plans: Sequence[ClipPlan], wor
         return
     # Spawned, not forked: the caller may have threads. Threads would not do: drawing holds the interpreter.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         try:
             for future in as_completed([pool.submit(make_clip, folder, settings, plan) for plan in plans]):
                 yield future.result()
@@ -219,15 +219,3 @@ def _made(folder: Path, settings: PuppetSettings, plans: Sequence[ClipPlan], wor
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def _end_with_parent() -> None:
-    """Let a worker whose parent was killed end too, instead of waiting for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
