@@ -19,6 +19,7 @@ from cache.catalogue import Catalogue, Record
 from cache.clock import Clock
 from cache.key import SourceDigests, TrackKey, digest_of
 from cache.store import Store, local_folder
+from extract.backbones.identity import identify_weights
 from extract.clips import Clip
 from extract.recipe import FeatureSettings
 from extract.settings import ExecutionSettings
@@ -59,16 +60,7 @@ class _Work:
 
 def recipes_of(features: Mapping[str, FeatureSettings]) -> dict[str, dict[str, Any]]:
     """The recipe behind each feature's name, weights identified. Raises ValueError for weights that aren't there."""
-    if all(feature.weights is None or feature.random_seed is not None for feature in features.values()):
-        weights = {
-            name: None if feature.random_seed is None else {"kind": "random", "seed": feature.random_seed}
-            for name, feature in features.items()
-        }
-    else:
-        from extract.backbones.weights import identify_weights
-
-        weights = {name: identify_weights(feature) for name, feature in features.items()}
-    return {name: feature.recipe(weights[name]) for name, feature in features.items()}
+    return {name: feature.recipe(identify_weights(feature)) for name, feature in features.items()}
 
 
 def extract_corpus(

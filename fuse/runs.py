@@ -119,7 +119,7 @@ def execute(run: Run, device: str = "cpu") -> dict[str, Any]:
         trained = train(bank, settings, run.seed, write_epoch)
     state = {name: value.contiguous().cpu() for name, value in trained.model.state_dict().items()}
     safetensors.torch.save_file(state, run.folder / "checkpoint.safetensors")
-    # Only now is the reported split read: nothing above could have seen it.
+    # Only here is the reported split asked for: training was given the other bank alone.
     held_out = _bank(run, settings.report_split, device)
     with one_thread():
         predictions = predictions_of(trained.model, held_out, settings.windows.length)

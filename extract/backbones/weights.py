@@ -1,7 +1,6 @@
-"""Where a backbone's weights come from, and how they are identified and loaded.
+"""How a backbone is built and its weights loaded.
 
-A file of weights is known by the digest of its bytes. Loading never runs a pickle's code: safetensors, or
-`torch.load` with weights_only. Every parameter name must match.
+Loading never runs a pickle's code: safetensors, or `torch.load` with weights_only. Every parameter name must match.
 """
 
 from __future__ import annotations
@@ -10,35 +9,11 @@ import hashlib
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cache.key import digest_of_file
 from extract.recipe import FeatureSettings
-
-
-def identify_weights(feature: FeatureSettings) -> dict[str, Any] | None:
-    """What enters the key: None without weights, else the random seed, the default's name, or the file's digest.
-
-    Raises ValueError if a named file isn't there.
-    """
-    if feature.weights is None:
-        return None
-    if feature.random_seed is not None:
-        return {"kind": "random", "seed": feature.random_seed}
-    if feature.weights == "default":
-        from extract.backbones.vision import default_weights
-
-        return {"kind": "default", **default_weights(feature.backbone.partition(":")[2])}
-    path = Path(feature.weights)
-    if not path.is_file():
-        raise ValueError(
-            f"weights {feature.weights!r} of {feature.backbone} are no file; wanted default, random:SEED, or the "
-            "path of a .safetensors or .pth state dict"
-        )
-    return {"kind": "file", "sha256": digest_of_file(path)}
 
 
 def build_backbone(feature: FeatureSettings) -> nn.Module:
