@@ -22,7 +22,9 @@ class Record:
     """What is known of one clip.
 
     media: the file's name within its corpus. source: the digest of its bytes. labels: [N, 2] valence and
-    arousal in [-1, 1] on their own clock, or None (a test split). tracks: feature name -> recipe digest.
+    arousal in [-1, 1] on their own clock, or None (a test split); native_range: what -1 and 1 were in the corpus.
+    tracks: feature name -> recipe digest. sources: feature name -> digest of what it was made from, where that is
+    not `source`: crops, a sound file of its own, an imported file.
     """
 
     clip: str
@@ -33,6 +35,8 @@ class Record:
     duration_seconds: float
     labels: Track | None
     tracks: Mapping[str, str]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    native_range: tuple[float, float] = (-1.0, 1.0)
     notes: tuple[str, ...] = ()
     generation: int = field(default=0)
 
@@ -52,10 +56,10 @@ class Record:
                 f"clip {self.clip} has no feature {feature!r}, only {', '.join(sorted(self.tracks)) or 'none'}; "
                 "run `duet extract`"
             )
-        return TrackKey(self.tracks[feature], self.source, self.clip)
+        return TrackKey(self.tracks[feature], self.sources.get(feature, self.source), self.clip)
 
     def content(self) -> dict[str, Any]:
-        """All that decides what stage two sees of this clip, as JSON; the generation is not part of it."""
+        """The record as JSON; its generation is not part of it."""
         return {
             "media": self.media,
             "source_digest": self.source,
@@ -63,7 +67,19 @@ class Record:
             "subject": self.subject,
             "duration_seconds": self.duration_seconds,
             "tracks": dict(self.tracks),
+            "sources": dict(self.sources),
+            "native_range": list(self.native_range),
             "notes": list(self.notes),
+            "labels_digest": None if self.labels is None else _digest_of_labels(self.labels),
+        }
+
+    def seen(self, features: Collection[str] | None = None) -> dict[str, Any]:
+        """What of the record decides the numbers of stage two with these features (None: all), as JSON."""
+        keys = {name: self.key(name) for name in self.tracks if features is None or name in features}
+        return {
+            "group": self.group,
+            "split": self.split,
+            "tracks": {name: [key.recipe, key.source] for name, key in keys.items()},
             "labels_digest": None if self.labels is None else _digest_of_labels(self.labels),
         }
 
@@ -92,17 +108,13 @@ class Catalogue:
         return self._records.get(clip)
 
     def digest(self, splits: Collection[str] | None = None, features: Collection[str] | None = None) -> str:
-        """One digest of the records' content: what a run states to say which catalogue it saw.
+        """One digest of what the records say: what a run states to say which catalogue it saw.
 
         splits, features: only what a run can see, so that a new feature or test clip leaves its digest alone.
         """
-        seen = {}
-        for record in self:
-            if splits is None or record.split in splits:
-                content = record.content()
-                content["tracks"] = {n: d for n, d in record.tracks.items() if features is None or n in features}
-                seen[record.clip] = content
-        return digest_of(seen)
+        return digest_of(
+            {record.clip: record.seen(features) for record in self if splits is None or record.split in splits}
+        )
 
     def update(self, record: Record) -> bool:
         """Make `record` the newest of its clip; False if the newest one says the same already.
@@ -114,7 +126,10 @@ class Catalogue:
             current = _newest(self._store, record.clip)
             merged = record
             if current is not None and current.source == record.source:
-                merged = replace(record, tracks={**current.tracks, **record.tracks})
+                others = {name: made for name, made in current.sources.items() if name not in record.tracks}
+                merged = replace(
+                    record, tracks={**current.tracks, **record.tracks}, sources={**others, **record.sources}
+                )
             if current is not None and current.content() == merged.content():
                 self._records[record.clip] = current
                 return False
@@ -165,6 +180,8 @@ def _newest(store: Store, clip: str) -> Record | None:
         duration_seconds=attributes["duration_seconds"],
         labels=labels,
         tracks=attributes["tracks"],
+        sources=attributes.get("sources", {}),
+        native_range=tuple(attributes.get("native_range", (-1.0, 1.0))),
         notes=tuple(attributes["notes"]),
         generation=generations[-1],
     )

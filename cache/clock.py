@@ -75,6 +75,16 @@ class Clock:
         return cls(Fraction(tick_seconds), len(array), ticks=array.astype(np.int64))
 
     @classmethod
+    def of_ticks(cls, ticks: ArrayLike, tick_seconds: Fraction) -> Self:
+        """Rows at the given integer ticks, in order: regular where all steps are equal, else explicit."""
+        clock = cls.explicit(ticks, tick_seconds)
+        assert clock.ticks is not None
+        steps = np.diff(clock.ticks)
+        if not len(steps) or (steps != steps[0]).any():
+            return clock
+        return cls(clock.tick_seconds, clock.count, start=int(clock.ticks[0]), step=int(steps[0]))
+
+    @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any], ticks: ArrayLike | None) -> Self:
         """Read back what `attributes` wrote; explicit ticks come from their own array."""
         tick_seconds = Fraction(attributes["tick_seconds"])
@@ -227,6 +237,29 @@ def middle_of_intervals(source: Clock, target: Clock) -> Fraction:
     sums = np.concatenate([[0.0], np.cumsum(source.seconds())])
     middles = (sums[last] - sums[first])[some] / (last - first)[some]
     return Fraction(round(float(np.median(middles - target.seconds()[some])) * 10**6), 10**6)
+
+
+def nearest_ticks(times: NDArray[np.number], unit_seconds: Fraction, tick_seconds: Fraction) -> Ticks:
+    """[T] the tick nearest to each time that a file holds as a binary number, in units of unit_seconds.
+
+    Only for such files: decimal text is exact and needs no rounding. Raises ValueError for times that aren't finite, or
+    that their type does not know to half a tick (float32 has 7 digits), where the nearest tick would be chance.
+    """
+    exact = times.astype(np.float64)
+    if not np.isfinite(exact).all():
+        row = int(np.flatnonzero(~np.isfinite(exact))[0])
+        raise ValueError(f"the time of row {row} is {times[row]}; wanted a finite number")
+    if not len(exact):
+        return np.zeros(0, np.int64)
+    scale = Fraction(unit_seconds) / Fraction(tick_seconds)
+    largest = np.abs(exact).max()
+    apart = float(np.spacing(largest.astype(times.dtype))) if np.issubdtype(times.dtype, np.floating) else 0.0
+    if largest * float(scale) >= _LARGEST_TICK or apart * float(scale) > 1:
+        raise ValueError(
+            f"times up to {float(largest):g} as {times.dtype} are known to {apart * float(unit_seconds):.2g} s only, "
+            f"coarser than ticks of {float(tick_seconds):g} s; wanted coarser ticks, or times of a wider type"
+        )
+    return np.rint(exact * scale.numerator / scale.denominator).astype(np.int64)
 
 
 def sample_at(seconds: Fraction, rate_hz: int) -> int:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cache.memory import FileMemory, Stamp, stamp_of
+
 SHORT = 16  # hexadecimal digits of a digest in folder names: 64 bits, no accident in any laboratory's lifetime
 
 
@@ -56,42 +58,43 @@ def digest_of_file(path: Path) -> str:
 
 
 class SourceDigests:
-    """Digests of media files, remembered by path, size, time and inode so that an unchanged corpus is not read again.
+    """Digests of media files, remembered so that an unchanged corpus is not read again: see cache/memory.py.
 
-    The memory is a file of JSON lines beside the store, appended to by any number of processes. It holds
-    nothing that can't be recomputed: a torn or lost line costs one reading of one file, and a file whose time
-    alone has changed is read again and found to be the same source.
+    A file whose time alone has changed is read again and found to be the same source.
     """
 
     def __init__(self, memory: Path) -> None:
-        self._memory = memory
-        self._known: dict[str, tuple[list[int], str]] = {}
+        self._memory = FileMemory(memory, "sha256")
         self.files_read = 0
-        if memory.exists():
-            for line in memory.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    entry = json.loads(line)
-                    self._known[entry["path"]] = (entry["stat"], entry["sha256"])
-                except (ValueError, KeyError, TypeError):
-                    continue
 
     def __call__(self, path: Path) -> str:
-        """The digest of the file at `path`. Raises OSError if it can't be read."""
+        """The digest of the file at `path`, or of a folder's files and their names. Raises OSError if it can't be read.
+
+        What lies in folders of that folder does not count.
+        """
         name = os.path.abspath(path)
-        status = os.stat(name)
-        stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-        known = self._known.get(name)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        digest = digest_of_file(Path(name))
-        self.files_read += 1
-        self._known[name] = (stamp, digest)
-        # The break comes first: a line that a killed process left torn doesn't spoil the next one.
-        line = "\n" + json.dumps({"path": name, "stat": stamp, "sha256": digest})
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        with self._memory.open("ab", buffering=0) as file:
-            file.write(line.encode())
+        files = _files_of(name) if os.path.isdir(name) else None
+        stamp: Stamp = stamp_of(os.stat(name)) if files is None else [len(files), digest_of(files)]
+        known = self._memory.recall(name, stamp)
+        if known is not None:
+            return str(known)
+        if files is None:
+            digest = digest_of_file(Path(name))
+        else:
+            digest = digest_of({file: digest_of_file(Path(name, file)) for file in files})
+        self.files_read += 1 if files is None else len(files)
+        self._memory.keep(name, stamp, digest)
         return digest
+
+
+def _files_of(folder: str) -> dict[str, Stamp]:
+    """Every file of a folder by name, with its stamp; hidden ones, which systems leave behind, apart."""
+    with os.scandir(folder) as entries:
+        return {
+            entry.name: stamp_of(entry.stat())
+            for entry in sorted(entries, key=lambda entry: entry.name)
+            if entry.is_file() and not entry.name.startswith(".")
+        }
 
 
 def folder_name(name: str) -> str:

@@ -8,6 +8,7 @@ does not fit is an error here, where its name is still known, not an infinity la
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,18 +58,10 @@ class Track:
         mask = np.ones(len(array), bool) if valid is None else np.array(valid, bool)
         if mask.shape != array.shape[:1]:
             raise ValueError(f"valid has shape {mask.shape}, values {array.shape}; wanted one mark a row")
-        kept = array if mask.all() else np.where(mask[:, None], array, 0)
-        with np.errstate(over="ignore"):
-            cast = kept.astype(dtype)
-        if np.isfinite(kept).all() and not np.isfinite(cast).all():
-            largest = float(np.abs(kept).max())
-            raise ValueError(
-                f"{name or 'a track'} has values up to {largest:.4g}, more than {dtype} holds "
-                f"({np.finfo(dtype).max:.4g}); set `dtype: float32` for this feature"
-            )
+        held = cast(array if mask.all() else np.where(mask[:, None], array, 0), dtype, name)
         if not mask.all():
-            cast[~mask] = np.nan
-        return cls(cast, mask, clock)
+            held[~mask] = np.nan
+        return cls(held, mask, clock)
 
     @property
     def width(self) -> int:
@@ -81,3 +74,18 @@ class Track:
     def rows(self, start: int, stop: int) -> Track:
         """Rows [start, stop)."""
         return Track(self.values[start:stop], self.valid[start:stop], self.clock.rows(start, stop))
+
+
+def cast(values: NDArray[Any], dtype: str, name: str = "") -> NDArray[np.floating]:
+    """The values as a track of this dtype keeps them, always a copy.
+
+    Raises ValueError if a finite value overflows dtype: the message says which feature (`name`) and what to do.
+    """
+    with np.errstate(over="ignore"):
+        held: NDArray[np.floating] = values.astype(dtype)
+    if np.isfinite(values).all() and not np.isfinite(held).all():
+        raise ValueError(
+            f"{name or 'a track'} has values up to {float(np.abs(values).max()):.4g}, more than {dtype} holds "
+            f"({np.finfo(dtype).max:.4g}); set `dtype: float32` for this feature"
+        )
+    return held

@@ -42,9 +42,21 @@ def demo(device: str, seed: int | None, quick: bool, overrides: tuple[str, ...])
 @cli.command()
 @_RECIPE
 @_OVERRIDES
-def check(config: Path, overrides: tuple[str, ...]) -> None:
-    """Check a recipe: every mistake at once, with file, line and the nearest key."""
+@click.option("--corpus", is_flag=True, help="Check the corpus too: labels, splits, missing files, frame counts.")
+@click.option("--json", "as_json", is_flag=True, help="With --corpus: what was found, as JSON on stdout.")
+def check(config: Path, overrides: tuple[str, ...], corpus: bool, as_json: bool) -> None:
+    """Check a recipe: every mistake at once, with file, line and the nearest key.
+
+    With --corpus nothing is decoded either. Exit code 1: something is wrong with some clips; 2: nothing would be
+    extracted.
+    """
     recipe = _load(config, overrides)
+    if as_json and not corpus:
+        raise click.UsageError("--json says what --corpus found; give both")
+    if corpus:
+        from pipeline import stages
+
+        sys.exit(stages.check_corpus(recipe, as_json).exit_code)
     click.echo(f"{config} is sound: {len(recipe.features)} features, model {recipe.fuse.model}, store {recipe.store}")
 
 
@@ -52,12 +64,13 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
 @_RECIPE
 @_OVERRIDES
 @_DEVICE
-def extract(config: Path, overrides: tuple[str, ...], device: str) -> None:
+@click.option("--retry-failed", is_flag=True, help="Do just the clips that failed before.")
+def extract(config: Path, overrides: tuple[str, ...], device: str, retry_failed: bool) -> None:
     """Stage one: media files to cached embeddings. Goes on where it was stopped."""
     recipe = _load(config, overrides, _for_extraction(device))
     from pipeline import stages
 
-    sys.exit(1 if stages.extract(recipe).failed else 0)
+    sys.exit(1 if stages.extract(recipe, retry_failed=retry_failed).failed else 0)
 
 
 @cli.command()
@@ -94,6 +107,60 @@ def report(config: Path, overrides: tuple[str, ...]) -> None:
     from pipeline import stages
 
     stages.report(recipe)
+
+
+@cli.command()
+@_RECIPE
+@click.argument("clip")
+@_OVERRIDES
+@click.option("--out", type=click.Path(path_type=Path), help="The sheet's PNG file; by default beside the report.")
+@click.option("--every", type=click.IntRange(min=1), help="Show one frame in so many; by default 16 to 32 in all.")
+@click.option("--crops", type=click.Path(path_type=Path), help="Write the squares too: CROPS/CLIP/00001.jpg, 112 px.")
+def faces(
+    config: Path, clip: str, overrides: tuple[str, ...], out: Path | None, every: int | None, crops: Path | None
+) -> None:
+    """Look for the faces of one clip: a contact sheet of where they are, and crops if asked."""
+    recipe = _load(config, overrides)
+    from pipeline.faces import faces as look
+
+    look(recipe, clip, out, every, crops)
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
+    """List backbones and face detectors, and whose weights are here; `fetch` gets them."""
+    if context.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError("--json would have no effect on fetch; leave it out")
+        return
+    from pipeline import show
+    from pipeline.models import listing
+
+    show.models(listing(), as_json)
+
+
+@models.command("fetch")
+@click.argument("wanted", nargs=-1, required=True, metavar="NAME...|CONFIG")
+@click.option("--accept-non-commercial", is_flag=True, help="Yes to licences that forbid commercial use.")
+def fetch_models(wanted: tuple[str, ...], accept_non_commercial: bool) -> None:
+    """Get published weights by NAME, or all that a recipe needs: once, checked against their digests."""
+    from pipeline import models as story
+
+    recipes = [name for name in wanted if name.endswith((".yaml", ".yml"))]
+    if recipes and (len(wanted) > 1 or accept_non_commercial):
+        raise click.UsageError("a recipe is fetched alone, and accepts licences itself; leave the rest out")
+    if recipes:
+        found = story.wanted_by_recipe(_load(Path(recipes[0]), ()))
+    else:
+        found = story.wanted_by_names(wanted, accept_non_commercial)
+    from pipeline import show
+
+    for name, place in story.fetch_all(found, show.fetching).items():
+        show.where(name, place)
+    if not found:
+        show.said(f"{wanted[0]} needs no weights from the network")
 
 
 def main() -> None:

@@ -12,18 +12,38 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from extract.recipe import FeatureSettings
+from extract.faces.settings import FaceSettings
+from extract.import_settings import ImportSettings
+from extract.recipe import FACES, FeatureSettings
 from extract.settings import CorpusSettings, ExecutionSettings
 from fuse.models.registry import resolve_options
 from fuse.settings import FuseSettings
 from pipeline.demo.settings import PuppetSettings
 
 Location = tuple[int | str, ...]
+
+# A feature is computed by a backbone or comes from files; pydantic puts these words into the places of its errors.
+_FEATURES: dict[str, type[BaseModel]] = {"by-backbone": FeatureSettings, "by-import": ImportSettings}
+
+
+def _kind_of_feature(value: Any) -> str:
+    """An entry of `features` with a path is an import; so is one without a backbone that has an import's keys."""
+    if isinstance(value, Mapping):
+        keys = {str(key) for key in value}
+        own = ImportSettings.model_fields.keys() - FeatureSettings.model_fields.keys()
+        return "by-import" if "path" in keys or ("backbone" not in keys and keys & own) else "by-backbone"
+    return "by-import" if isinstance(value, ImportSettings) else "by-backbone"
+
+
+Feature = Annotated[
+    Annotated[FeatureSettings, Tag("by-backbone")] | Annotated[ImportSettings, Tag("by-import")],
+    Discriminator(_kind_of_feature),
+]
 
 
 class StudySettings(BaseModel):
@@ -45,7 +65,8 @@ class Recipe(BaseModel):
     """One file: where the corpus is, what is extracted, where it is kept, what is trained on it.
 
     Paths are relative to the folder that the command is run in. puppets: write the demo corpus at corpus.root
-    first, if it isn't there. features: your name for it -> backbone and settings.
+    first, if it isn't there. faces: how features with `crop.region: face` find it. features: your name for it ->
+    backbone and settings, or the files that have it already.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,7 +77,8 @@ class Recipe(BaseModel):
     store: Path
     runs: Path
     report: Path
-    features: dict[str, FeatureSettings] = Field(min_length=1)
+    faces: FaceSettings | None = None
+    features: dict[str, Feature] = Field(min_length=1)
     execution: ExecutionSettings = ExecutionSettings()
     fuse: FuseSettings
     study: StudySettings | None = None
@@ -65,8 +87,6 @@ class Recipe(BaseModel):
     def _names_meet(self) -> Recipe:
         if misfits := _misfits(self.model_dump()):
             raise _Misfits(misfits)
-        if len({feature.spec.rate_hz for feature in self.features.values() if feature.spec.modality == "audio"}) > 1:
-            raise ValueError("the audio features want sound at several rates; one recipe decodes it once, at one rate")
         return self
 
 
@@ -82,13 +102,25 @@ def _misfits(data: Mapping[str, Any]) -> list[tuple[Location, str]]:
     """Names that don't meet, in a recipe as plain data of which any part may be missing or of the wrong type."""
     features, fuse, study = (_mapping(data.get(name)) for name in ("features", "fuse", "study"))
     fused = _mapping(fuse.get("features"))
+    faces = _mapping(data.get("faces"))
     found: list[tuple[Location, str]] = [
         (("features", name), f"feature {name!r} is not a plain name; wanted letters, digits, _ . -")
         for name in features
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name)
     ]
+    seeing = [n for n, one in features.items() if _mapping(_mapping(one).get("crop")).get("region") == "face"]
+    found += [
+        (("features", name, "crop", "region"), "is face, but nothing says which; add `faces`, e.g. {method: crops}")
+        for name in seeing
+        if data.get("faces") is None
+    ]
+    if faces and features and not seeing:
+        found.append((("faces",), "would have no effect: no feature has crop.region: face"))
+    if FACES in features:
+        found.append((("features", FACES), f"{FACES} is what the places of faces are called; choose another name"))
+    kept = {*features, *[FACES] * (faces.get("method") == "detect")}
     for modality, feature in fused.items():
-        if features and isinstance(feature, str) and feature not in features:
+        if features and isinstance(feature, str) and feature not in kept:
             there = f"`features` has {', '.join(features)}{_near(feature, features)}"
             found.append(
                 (("fuse", "features", modality), f"fuse.features.{modality} names the feature {feature!r}; {there}")
@@ -148,7 +180,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         for found in error.errors():
             if not isinstance(found.get("ctx", {}).get("error"), _Misfits):
-                document.add(found["loc"], _said(found))
+                document.add(_place(found["loc"]), _said(found))
         # pydantic looks at the whole only once every part is right; a person wants to hear of both at once.
         for location, message in _misfits(data):
             document.add(location, message)
@@ -276,11 +308,20 @@ def _said(error: Any) -> str:
     return f"{error['msg'][0].lower()}{error['msg'][1:]}{shown}"
 
 
+def _place(location: Location) -> Location:
+    """Where an error stands in the file: the kind of a feature is no part of that."""
+    if len(location) > 2 and location[0] == "features" and location[2] in _FEATURES:
+        return (*location[:2], *location[3:])
+    return location
+
+
 def _keys_at(location: Location) -> list[str]:
-    """The keys that settings know at a place: those of the model found by walking the types."""
+    """The keys that settings know at a place of pydantic's: those of the model found by walking the types."""
     kind: Any = Recipe
     for part in location:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if kind == Feature:
+            kind = _FEATURES[str(part)]
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
             field = kind.model_fields.get(str(part))
             kind = field.annotation if field is not None else None
         elif typing.get_origin(kind) is dict:

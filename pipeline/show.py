@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from extract.corpora.check import CorpusReport
 from extract.extraction import Progress as Extracting
 from extract.extraction import Summary
 from fuse.runs import Run
@@ -21,6 +23,7 @@ from pipeline.report.numbers import some
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 _PLAIN_EVERY_SECONDS = 30.0
+_WEIGHTS = {"refusal": "WRONG", "fault": "FAULT", "note": "note"}
 
 
 def said(text: str) -> None:
@@ -28,7 +31,7 @@ def said(text: str) -> None:
     _errors.print(text, markup=False, emoji=False)
 
 
-def where(what: str, path: Path) -> None:
+def where(what: str, path: Path | str) -> None:
     """Where a result lies: on stdout, for people and scripts."""
     print(f"{what}: {path}")
 
@@ -47,7 +50,8 @@ def extraction() -> Iterator[Callable[[Extracting], None]]:
 
         def show(p: Extracting) -> None:
             failures = f", {p.failures} failed" if p.failures else ""
-            update(p.rows_done, p.rows, f"{p.clips_done}/{p.clips} clips{failures} {p.clip}")
+            frames = f", {p.frames:,} frames decoded" if p.frames else ""
+            update(p.rows_done, p.rows, f"{p.clips_done}/{p.clips} clips{failures}{frames} {p.clip}")
 
         yield show
 
@@ -82,12 +86,51 @@ def extracted(summary: Summary, store: Path) -> None:
         said(f"{summary.up_to_date} of {summary.clips} clips were in the store already; nothing of them was decoded")
     if summary.relabelled:
         said(f"{some(len(summary.relabelled), 'new record')} of clips (labels, split or subject changed)")
+    for clip, notes in summary.notes.items():
+        said(f"note {clip}: {'; '.join(notes)}")
     for clip, reason in summary.failed.items():
-        said(f"FAILED {clip}: {reason}")
+        again = " (not tried again)" if clip in summary.put_off else ""
+        said(f"FAILED {clip}: {reason}{again}")
     if summary.failed:
-        failed = some(len(summary.failed), "clip")
-        said(f"{failed} failed; mend what is wrong and run the same command again: only these are done")
+        said(
+            f"{some(len(summary.failed), 'clip')} failed; a file that is mended or put where it belongs is done by the "
+            "next run, and --retry-failed tries all of these again, and nothing else"
+        )
     where("store", store)
+
+
+def faces(states: Sequence[str]) -> None:
+    """How many rows of a clip had a face."""
+    found, held, none = (states.count(state) for state in ("found", "held", "none"))
+    said(f"{some(len(states), 'row')}: a face found in {found}, the last place held in {held}, no face in {none}")
+
+
+def checked(report: CorpusReport, root: Path, as_json: bool) -> None:
+    """What a corpus holds by split, then each problem; and in a message what it comes to."""
+    if as_json:
+        print(json.dumps(report.as_json(), indent=1))
+    else:
+        columns = ("split", "clips", "subjects", "media", "hours", "label rows", "valid")
+        rows = [
+            (
+                count.split,
+                str(count.clips),
+                str(count.subjects) if count.subjects else "-",
+                str(count.media),
+                f"{count.seconds / 3600:.2f}",
+                str(count.label_rows),
+                f"{100 * count.valid_rows / count.label_rows:.1f} %" if count.label_rows else "-",
+            )
+            for count in report.splits
+        ]
+        _tabulated(str(root), columns, rows, right=range(1, 7))
+        for problem in report.problems:
+            print(f"{_WEIGHTS[problem.weight]}: {problem}")
+    failing = some(len(report.failing), "clip")
+    partly = f"{failing} would fail or lack something" if report.failing else "no clip would fail, but a split is wrong"
+    wrong = sum(problem.weight != "note" for problem in report.problems)
+    verdict = (f"{root} is sound", partly, "nothing would be extracted")[report.exit_code]
+    said(f"{verdict}; {some(wrong, 'problem')}" if wrong else verdict)
 
 
 def table(report: dict[str, Any]) -> None:
@@ -109,24 +152,72 @@ def table(report: dict[str, Any]) -> None:
         rows.append(
             ("ceiling", "", "", *(_score(report["ceiling"][n]) for n in ("valence", "arousal", "mean")), "", "")
         )
-    output = Console(highlight=False)
-    if output.is_terminal:
-        drawn = Table(title=f"{escape(report['title'])}: CCC over all rows of the {report['report_split']} split")
-        for i, column in enumerate(columns):
-            drawn.add_column(column, justify="right" if 2 <= i <= 5 else "left")
-        for row in rows:
-            drawn.add_row(*row)
-        output.print(drawn)
-    else:
-        for row in (columns, *rows):
-            print("\t".join(row))
+    title = f"{report['title']}: CCC over all rows of the {report['report_split']} split"
+    _tabulated(title, columns, rows, right=range(2, 6))
     for comparison in report["comparisons"]:
         print(f"{comparison['question']} {comparison['sentence']}")
+
+
+@contextmanager
+def fetching(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress of one download; nothing is shown of a file that is here."""
+    with _bar(f"fetching {name}", "MB") as update:
+        yield lambda got, total: update(got // 1_000_000, max(total, got) // 1_000_000, "")
+
+
+def models(listed: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """What `duet models` lists: on a terminal drawn, elsewhere tab-separated, or as JSON."""
+    if as_json:
+        print(json.dumps(listed, indent=1))
+        return
+    columns = ("name", "modality", "width", "parameters", "input", "a row", "weights", "licence")
+    rows = [
+        (
+            entry["name"] + (f" [{entry['extra']}]" if entry["extra"] else ""),
+            entry["modality"],
+            _counted(entry["width"], entry["name"]),
+            _counted(entry["parameters"], entry["name"]),
+            entry["input"],
+            entry["rate"],
+            ", ".join(map(_weights, entry["weights"])) or ("random or a path" if entry["parameters"] != 0 else "none"),
+            entry["licence"],
+        )
+        for entry in listed
+    ]
+    _tabulated("backbones and face detectors", columns, rows, right=range(2, 4))
+
+
+def _weights(weights: Mapping[str, Any]) -> str:
+    if weights["present"] is None:
+        return f"{weights['name']} ({weights['note']})"
+    terms = "" if weights["commercial"] else ", non-commercial"
+    return f"{weights['name']} ({'here' if weights['present'] else 'not here'}{terms}; {weights['note']})"
+
+
+def _counted(count: int | None, name: str) -> str:
+    if count is None:
+        return "by model" if "MODEL" in name else "-"
+    return f"{count:,}"
 
 
 def _worst_last(run: Mapping[str, Any]) -> tuple[bool, float]:
     mean = run["ccc_concat"]["mean"]
     return mean is None, -(mean or 0.0)
+
+
+def _tabulated(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: range) -> None:
+    """A table on stdout: drawn on a terminal, elsewhere tab-separated. right: the columns of numbers."""
+    output = Console(highlight=False)
+    if output.is_terminal:
+        drawn = Table(title=escape(title))
+        for i, column in enumerate(columns):
+            drawn.add_column(column, justify="right" if i in right else "left")
+        for row in rows:
+            drawn.add_row(*(escape(cell) for cell in row))
+        output.print(drawn)
+    else:
+        for row in (columns, *rows):
+            print("\t".join(row))
 
 
 def _score(value: float | None) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cache.catalogue import Catalogue
-from cache.store import open_store
+from cache.store import local_folder, open_store
 from extract.cores import usable_cores
-from extract.corpora import read_corpus
-from extract.extraction import Summary, extract_corpus
+from extract.corpora import check, read_corpus
+from extract.extraction import Summary, extract_corpus, plan_features
 from fuse.runs import Run, plan_runs
 from pipeline import show
 from pipeline.settings import Recipe
@@ -29,13 +29,22 @@ def write_puppets(recipe: Recipe) -> None:
         write_corpus(recipe.corpus.root, recipe.puppets, count, workers=usable_cores())
 
 
-def extract(recipe: Recipe) -> Summary:
+def check_corpus(recipe: Recipe, as_json: bool) -> check.CorpusReport:
+    """Look at the corpus without decoding it, and print what it holds and all that is wrong with it."""
+    with show.counting(f"checking {recipe.corpus.root}", "clips") as count:
+        found = check.check_corpus(recipe.corpus, local_folder(recipe.store) / "frames.jsonl", count)
+    show.checked(found, recipe.corpus.root, as_json)
+    return found
+
+
+def extract(recipe: Recipe, *, retry_failed: bool = False) -> Summary:
     """Stage one: bring the store up to date with the corpus and the features."""
     write_puppets(recipe)
     clips = read_corpus(recipe.corpus)
+    plan = plan_features(recipe.features, recipe.faces, clips, recipe.corpus.root)
     store = open_store(recipe.store, writable=True)
     with show.extraction() as progress:
-        summary = extract_corpus(clips, recipe.features, store, recipe.execution, progress)
+        summary = extract_corpus(clips, plan, store, recipe.execution, progress, retry_failed=retry_failed)
     show.extracted(summary, recipe.store)
     return summary
 

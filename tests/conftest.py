@@ -48,6 +48,12 @@ def _same_chance() -> Iterator[None]:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_weights(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the weights that were fetched on this machine, or writes beside them."""
+    os.environ["DUET_WEIGHTS"] = str(tmp_path_factory.mktemp("weights"))
+
+
 @pytest.fixture(scope="session")
 def samples() -> Callable[[str], Path]:
     """`samples("grid/bbaf2n.mpg")` is the path of a real file. With the folder given, a missing file is a failure."""

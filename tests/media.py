@@ -70,6 +70,7 @@ def write_media(
     tick_seconds: Fraction = MPEG_TICK,
     picture: Callable[[int], Picture] = plain,
     turned: int = 0,
+    aspect: Fraction | None = None,
     sound: Sound | None = None,
     sound_rate_hz: int = 48000,
     sound_start_seconds: Fraction = Fraction(0),
@@ -78,8 +79,9 @@ def write_media(
     """Write one file. ticks: presentation times of the frames, None = no picture.
 
     turned: store the pictures so that they must be turned by so many degrees counter-clockwise to be upright, and
-    say so in the file. sound: [channels, N], None = no sound; its first sample is at sound_start_seconds. hole:
-    AAC frames [first, last) of the sound are left out, with the times of the others as they are.
+    say so in the file. aspect: of a pixel, width to height. sound: [channels, N], None = no sound; its first sample is
+    at sound_start_seconds. hole: AAC frames [first, last) of the sound are left out, with the times of the others as
+    they are.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     packets: list[av.Packet] = []
@@ -87,6 +89,8 @@ def write_media(
         video = audio = None
         if ticks is not None:
             video = _add_video(container, picture(0), tick_seconds, turned)
+            if aspect is not None:
+                video.codec_context.sample_aspect_ratio = aspect
         if sound is not None:
             audio = container.add_stream("aac" if path.suffix != ".mpg" else "mp2", rate=sound_rate_hz)
             audio.codec_context.layout = {1: "mono", 2: "stereo"}[len(sound)]

@@ -32,13 +32,18 @@ def record(**changes: Any) -> Record:
     return Record(**{**known, **changes})
 
 
-# One change of each kind of content that stage two can see.
-CHANGES: dict[str, dict[str, Any]] = {
+# One change of each kind of content. Of these stage two sees nothing: the clip's group is its subject.
+UNSEEN: dict[str, dict[str, Any]] = {
     "media": {"media": "batch2/clip.mp4"},
+    "duration": {"duration_seconds": 1.25},
+    "notes": {"notes": ()},
+    "native range": {"native_range": (-10.0, 10.0)},
+}
+CHANGES: dict[str, dict[str, Any]] = {
     "source": {"source": digest_of("other bytes")},
     "split": {"split": "validation"},
     "subject": {"subject": None},
-    "duration": {"duration_seconds": 1.25},
+    "sources": {"sources": {"voice": digest_of("other sound")}},
     "no labels": {"labels": None},
     "a label": {"labels": labels(0.5)},
     "a mark": {"labels": Track.of(np.full((11, 2), 0.25), Clock.regular(Fraction(1, 10), 11), dtype="float32")},
@@ -46,7 +51,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "label rows": {"labels": labels(rows=13)},
     "recipe": {"tracks": {"voice": OTHER}},
     "feature": {"tracks": {"face": FACE}},
-    "notes": {"notes": ()},
 }
 
 
@@ -96,6 +100,25 @@ def test_every_change_is_a_generation_and_another_digest(
     assert catalogue.digest() == opened().digest() != before
     old, _ = store.read_record("clip", 1)
     assert (old["split"], old["media"]) == ("train", "batch1/clip.mp4"), "what a run saw is still there"
+
+
+@pytest.mark.parametrize("change", UNSEEN.values(), ids=UNSEEN)
+def test_what_decides_no_number_is_a_generation_and_the_same_digest(
+    opened: Callable[[], Catalogue], store: Store, change: dict[str, Any]
+) -> None:
+    opened().update(record())
+    before = opened().digest()
+    assert opened().update(record(**change))
+    assert store.generations("clip") == [1, 2]
+    assert opened()["clip"].content() == record(**change).content()
+    assert opened().digest() == before
+
+
+def test_without_a_subject_the_media_is_the_group_and_counts(opened: Callable[[], Catalogue]) -> None:
+    opened().update(record(subject=None))
+    before = opened().digest()
+    opened().update(record(subject=None, media="batch2/clip.mp4"))
+    assert opened().digest() != before
 
 
 def test_the_digest_is_of_the_content_and_of_nothing_else(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from math import floor
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.clock import Clock, interval_rows, nearest_rows, sample_at, surrounding_rows
+from cache.clock import Clock, interval_rows, nearest_rows, nearest_ticks, sample_at, surrounding_rows
 
 NTSC = Fraction(1001, 30000)
 # Time bases that media really have, whose common ticks are large and odd.
@@ -250,3 +251,43 @@ def test_the_ticks_of_a_clock_can_not_be_changed() -> None:
     assert clock.all_ticks().tolist() == [0, 3, 7]
     with pytest.raises(ValueError, match="read-only"):
         clock.all_ticks()[0] = 1
+
+
+# ------------------------------------------------------------------------------------------------ times of files
+
+
+@given(st.lists(st.integers(-(10**9), 10**9), max_size=13, unique=True).map(sorted), st.sampled_from(TICKS))
+def test_a_clock_of_ticks_is_regular_where_steps_are_equal(ticks: list[int], tick_seconds: Fraction) -> None:
+    clock = Clock.of_ticks(np.array(ticks, np.int64), tick_seconds)
+    assert clock == Clock.explicit(np.array(ticks, np.int64), tick_seconds)
+    steps = {later - earlier for earlier, later in pairwise(ticks)}
+    assert (clock.ticks is None) == (len(steps) == 1)
+
+
+@given(
+    st.lists(st.floats(-(10**5), 10**5), max_size=13),
+    st.sampled_from([Fraction(1), Fraction(1, 1000)]),
+    st.sampled_from([Fraction(1, 10**6), Fraction(1, 90000), Fraction(1, 7)]),
+)
+def test_binary_times_go_to_the_nearest_tick(times: list[float], unit: Fraction, tick: Fraction) -> None:
+    found = nearest_ticks(np.array(times, np.float64), unit, tick)
+    assert found.dtype == np.int64
+    for at, time in zip(found.tolist(), times, strict=True):
+        # A time may lie as near to the middle of two ticks as float64 tells: then either is nearest.
+        assert abs(at * tick - Fraction(time) * unit) <= tick / 2 * (1 + Fraction(1, 10**4))
+
+
+def test_whole_times_stay_exact() -> None:
+    milliseconds = np.array([0, 40, 3_600_000_040], np.int64)
+    assert nearest_ticks(milliseconds, Fraction(1, 1000), Fraction(1, 10**6)).tolist() == [0, 40_000, 3_600_000_040_000]
+
+
+def test_binary_times_that_are_not_known_to_a_tick_are_refused() -> None:
+    times = np.array([0, 907.04], np.float32)
+    with pytest.raises(ValueError, match=r"times up to 907\.04 as float32 are known to 6\.1e-05 s only, coarser than"):
+        nearest_ticks(times, Fraction(1), Fraction(1, 10**6))
+    assert nearest_ticks(times, Fraction(1), Fraction(1, 10**4)).tolist() == [0, 9_070_400]
+    with pytest.raises(ValueError, match=r"the time of row 1 is nan; wanted a finite number"):
+        nearest_ticks(np.array([0, np.nan]), Fraction(1), Fraction(1))
+    with pytest.raises(ValueError, match="wanted coarser ticks, or times of a wider type"):
+        nearest_ticks(np.array([1e19]), Fraction(1), Fraction(1))

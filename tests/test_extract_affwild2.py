@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import trees
 from media import even_ticks, write_affwild2
+from pydantic import ValidationError
 
 from cache.clock import Clock
 from cache.key import digest_of
@@ -71,8 +75,9 @@ def test_a_video_that_is_really_named_left_is_no_half_of_one(tmp_path: Path) -> 
 
 def test_two_people_of_one_video_are_two_sources(tmp_path: Path) -> None:
     clips = read(tree(tmp_path, dict.fromkeys(("p", "p_left", "p_right"), "Train_Set"), ["batch1/p.mp4"]))
-    assert len({clip.source(digest_of("bytes")) for clip in clips.values()}) == 3
-    assert clips["p"].source(digest_of("bytes")) == digest_of("bytes")
+    sources = {name: clip.source("picture", lambda path: digest_of(path.name)) for name, clip in clips.items()}
+    assert len(set(sources.values())) == 3
+    assert sources["p"] == digest_of("p.mp4")
 
 
 @pytest.mark.parametrize("text", ["Valence, Arousal\n0.5,0.25\n", "\ufeffvalence,arousal\r\n0.5, 0.25\r\n"])
@@ -124,10 +129,9 @@ def test_every_problem_of_a_corpus_is_said_at_once(tmp_path: Path) -> None:
         ["batch1/a.mp4", "batch1/b.mp4", "batch1/p.mp4"],
         {"a": "ann", "b": "ann"},
     )
-    with pytest.raises(CorpusError, match="has 3 problems") as caught:
+    with pytest.raises(CorpusError, match="has 2 problems") as caught:
         read_corpus(settings)
     for problem in (
-        "clip gone: media batch1/gone.mp4 is missing",
         "subject ann is in 2 splits: train, validation",
         "video batch1/p.mp4 is in 2 splits: train, validation",
     ):
@@ -143,7 +147,7 @@ def test_one_name_in_two_splits_is_refused(tmp_path: Path) -> None:
 
 def test_two_media_of_one_name_are_refused_not_chosen_from(tmp_path: Path) -> None:
     settings = tree(tmp_path, {"a": "Train_Set"}, ["batch1/a.mp4", "batch2/a.avi"])
-    with pytest.raises(ValueError, match=r"batch1/a\.mp4 and batch2/a\.avi have one name; keep the one"):
+    with pytest.raises(ValueError, match=r"batch1/a\.mp4 and .*batch2/a\.avi have one name; keep the one"):
         read_corpus(settings)
 
 
@@ -161,7 +165,173 @@ def test_a_folder_that_is_no_corpus_is_said_so(tmp_path: Path) -> None:
         read_corpus(CorpusSettings(format="affwild2", root=tmp_path))
     settings = tree(tmp_path, {"a": "Train_Set"}, ["batch1/a.mp4"], {"a": "ann"})
     (tmp_path / "subjects.csv").write_text("video,person\na,ann\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"subjects\.csv has the columns .*; wanted clip, subject"):
+    with pytest.raises(ValueError, match=r"subjects\.csv:1 has no column 'clip'; it has video, person"):
+        read_corpus(settings)
+
+
+# ------------------------------------------------------------------------------------------------ as it lies on disk
+
+LABELS = "valence,arousal\n0.5,-0.25\n-5,-5\n-1,1\n"  # 3 rows
+
+
+def settings_of(root: Path, **options: Any) -> CorpusSettings:
+    return CorpusSettings(format="affwild2", root=root, **options)
+
+
+def test_the_older_layout_with_what_systems_leave_in_folders(tmp_path: Path) -> None:
+    labels = "\ufeff" + LABELS.replace("\n", "\r\n") + "\r\n\r\n"
+    trees.grow(
+        tmp_path,
+        {
+            "annotations/VA_Set/Training_Set/my video.txt": labels,
+            "annotations/VA_Set/Training_Set/._my video.txt": "\0\0",
+            "annotations/VA_Set/Validation_Set/b.TXT": LABELS,
+            "annotations/VA_Set/.DS_Store": "\0",
+            "annotations/EXPR_Set/Training_Set/my video.txt": "Neutral\n0\n",
+        },
+        ["videos/batch1/my video.MP4", "videos/batch1/._my video.MP4", "videos/new_vids/b.avi", "videos/c.mp4"],
+    )
+    clips, findings = trees.read(settings_of(tmp_path))
+    assert {name: (clip.media_name, clip.split) for name, clip in clips.items()} == {
+        "my video": ("videos/batch1/my video.MP4", "train"),
+        "b": ("videos/new_vids/b.avi", "validation"),
+    }
+    for clip in clips.values():
+        assert clip.labels is not None
+        assert clip.labels.valid.tolist() == [True, False, True]
+        assert clip.labels.native_range == (-1, 1)
+    assert [str(problem) for problem in findings.problems] == [
+        "videos without labels, left out unless `corpus.test_list` names them: c"
+    ]
+
+
+@pytest.mark.parametrize("split", ["Train_Set", "Training_Set"])
+def test_both_names_of_the_training_folder_are_one_split(tmp_path: Path, split: str) -> None:
+    trees.grow(tmp_path, {f"annotations/VA_Set/{split}/a.txt": LABELS}, ["batch1/a.mp4"])
+    clips, findings = trees.read(settings_of(tmp_path))
+    assert clips["a"].split == "train"
+    assert trees.said(findings, "fault") == ["split validation is empty: no clip is in it (Validation_Set)"]
+
+
+def test_with_videos_and_crops_the_crops_are_the_face(tmp_path: Path) -> None:
+    train = "VA_Estimation_Challenge/Train_Set"
+    trees.grow(
+        tmp_path,
+        {f"{train}/{name}.txt": LABELS for name in ("a", "p", "p_right", "x_left", "bare")},
+        [
+            *("batch1/a.mp4", "batch2/p.mp4", "batch1/x_left.mp4", "batch1/bare.mp4"),
+            *("cropped_aligned/a/00001.jpg", "cropped_aligned/a/00003.jpg", "cropped_aligned/p/00001.jpg"),
+            *("cropped_aligned/p_right/00002.jpg", "cropped_aligned_new_50_vids/x_left/00001.jpg"),
+            *("cropped_aligned/other/00001.jpg", "cropped_aligned/.DS_Store"),
+        ],
+    )
+    clips, findings = trees.read(settings_of(tmp_path))
+    seen = {
+        name: (clip.media_name, clip.side, clip.images and clip.images.folder.relative_to(tmp_path).as_posix())
+        for name, clip in clips.items()
+    }
+    assert seen == {
+        "a": ("batch1/a.mp4", None, "cropped_aligned/a"),
+        "p": ("batch2/p.mp4", None, "cropped_aligned/p"),
+        "p_right": ("batch2/p.mp4", "right", "cropped_aligned/p_right"),
+        "x_left": ("batch1/x_left.mp4", None, "cropped_aligned_new_50_vids/x_left"),
+        "bare": ("batch1/bare.mp4", None, None),
+    }
+    images = clips["a"].images
+    assert images is not None
+    assert (images.first, images.cropped, images.clock) == (1, True, None), "the video's frames give the times"
+    assert "clip bare has no folder of crops" in trees.said(findings, "fault")
+    assert trees.said(findings, "note") == ["folders of crops without labels, left out: other"]
+
+
+def test_crops_alone_want_a_rate_and_keep_two_people_in_one_group(tmp_path: Path) -> None:
+    train = "VA_Estimation_Challenge/Train_Set"
+    trees.grow(
+        tmp_path,
+        {f"{train}/p_left.txt": LABELS, f"{train}/p_right.txt": LABELS, "test.txt": "q_left\r\n\r\n"},
+        ["cropped_aligned/p_left/00001.jpg", "cropped_aligned/p_right/00003.jpg", "cropped_aligned/q_left/00017.jpg"],
+    )
+    with pytest.raises(CorpusError, match=r"crops and no video, .*: p_left, p_right; set `corpus\.rate_hz`"):
+        read_corpus(settings_of(tmp_path))
+    clips = read(settings_of(tmp_path, rate_hz="30000/1001", test_list=tmp_path / "test.txt"))
+    step = Fraction(1001, 30000)
+    for name, rows in (("p_left", 3), ("p_right", 3), ("q_left", 17)):
+        images = clips[name].images
+        assert clips[name].media is None
+        assert images is not None
+        assert images.clock == Clock.regular(step, rows), name
+    assert {clip.media_name for clip in clips.values()} == {"cropped_aligned/p", "cropped_aligned/q"}
+    assert (clips["q_left"].split, clips["q_left"].labels) == ("test", None)
+
+
+def test_test_clips_come_from_the_organisers_list(tmp_path: Path) -> None:
+    trees.grow(
+        tmp_path,
+        {"VA_Estimation_Challenge/Train_Set/a.txt": LABELS, "names.txt": "b_left\nc\nc_right\n\n"},
+        ["batch1/a.mp4", "batch1/b.mp4", "new_vids/c.mp4"],
+    )
+    clips, findings = trees.read(settings_of(tmp_path, test_list=tmp_path / "names.txt"))
+    seen = {name: (clip.media_name, clip.side, clip.split) for name, clip in clips.items()}
+    assert seen == {
+        "a": ("batch1/a.mp4", None, "train"),
+        "b_left": ("batch1/b.mp4", "left", "test"),
+        "c": ("new_vids/c.mp4", None, "test"),
+        "c_right": ("new_vids/c.mp4", "right", "test"),
+    }
+    assert trees.said(findings, "note") == []
+    with pytest.raises(CorpusError, match=r"none\.txt can't be read: No such file"):
+        read_corpus(settings_of(tmp_path, test_list=tmp_path / "none.txt"))
+
+
+def test_a_missing_video_is_its_own_clip_s_fault(tmp_path: Path) -> None:
+    settings = tree(tmp_path, {"a": "Train_Set", "gone": "Validation_Set"}, ["batch1/a.mp4"])
+    clips, findings = trees.read(settings)
+    assert clips["gone"].media == tmp_path / "batch1" / "gone.mp4"
+    assert trees.said(findings, "fault") == [f"clip gone: {tmp_path}/batch1/gone.mp4 is missing"]
+    assert [clip.name for clip in read_corpus(settings)] == ["a", "gone"]
+
+
+def test_two_editions_side_by_side_are_not_read_as_one(tmp_path: Path) -> None:
+    trees.grow(
+        tmp_path,
+        {f"{top} ABAW Annotations/VA_Estimation_Challenge/Train_Set/a.txt": LABELS for top in ("Third", "Fifth")},
+        ["batch1/a.mp4"],
+    )
+    with pytest.raises(CorpusError, match="two clips are named a"):
+        read_corpus(settings_of(tmp_path))
+
+
+# ------------------------------------------------------------------------------------------------ options
+
+
+def test_an_option_that_the_format_would_ignore_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="labels, splits would have no effect: format affwild2 takes root, sub"):
+        settings_of(tmp_path, labels="gold", splits="x.csv")
+    with pytest.raises(ValidationError, match="test_list would have no effect: format sewa takes root, subjects; leav"):
+        CorpusSettings(format="sewa", root=tmp_path, test_list=tmp_path)
+
+
+@pytest.mark.parametrize(("given", "rate"), [(25, "25"), (29.97, "2997/100"), ("30000/1001", "30000/1001")])
+def test_a_rate_is_what_is_written(tmp_path: Path, given: object, rate: str) -> None:
+    assert settings_of(tmp_path, rate_hz=given).rate_hz == Fraction(rate)
+
+
+@pytest.mark.parametrize("given", [0, -25, "fast", True, float("nan"), float("inf")])
+def test_what_is_no_rate_is_refused(tmp_path: Path, given: object) -> None:
+    with pytest.raises(ValidationError, match="rate_hz"):
+        settings_of(tmp_path, rate_hz=given)
+
+
+def test_subjects_that_contradict_each_other_or_the_corpus(tmp_path: Path) -> None:
+    settings = tree(tmp_path, {"a": "Train_Set", "b": "Validation_Set"}, ["batch1/a.mp4", "batch1/b.mp4"], {"a": "ann"})
+    (tmp_path / "subjects.csv").write_text('subject,clip,age\n"ann, b.",a,30\neve,zoe,31\n', encoding="utf-8")
+    clips, findings = trees.read(settings)
+    assert clips["a"].subject == "ann, b."
+    assert trees.said(findings, "note") == [
+        f"{tmp_path}/subjects.csv gives subjects to clips that are not in the corpus: zoe"
+    ]
+    (tmp_path / "subjects.csv").write_text("clip,subject\na,ann\na,eve\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"subjects\.csv:3 gives a the subject eve, a line above it ann"):
         read_corpus(settings)
 
 

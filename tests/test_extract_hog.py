@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
 from extract.backbones.hog import Hog, build
+from extract.backbones.registry import Request
+from extract.recipe import FeatureSettings
 
 SIZE_PX, CELL_PX, CELLS, BINS = 72, 12, 6, 12
 
@@ -152,7 +155,7 @@ def test_a_move_of_one_pixel_changes_it_less_than_hard_bins_and_cells() -> None:
 @pytest.mark.parametrize(("name", "cell_px"), [("", 8), ("4", 4), ("8", 8), ("12", 12), ("64", 64)])
 @pytest.mark.parametrize("size_px", [64, 67, 112])
 def test_a_name_says_its_cells(name: str, cell_px: int, size_px: int) -> None:
-    out = build(name, layer=None, pool="mean")(torch.rand(2, 3, size_px, size_px))
+    out = build(Request(name))(torch.rand(2, 3, size_px, size_px))
     assert out.shape == (2, BINS * (size_px // cell_px) ** 2)
     assert out.isfinite().all()
     assert (out >= 0).all()
@@ -165,13 +168,14 @@ def test_a_flat_picture_has_no_edges() -> None:
 @pytest.mark.parametrize("name", ["2", "3", "7", "10", "68", "-8", "8.0", "big", "²", "8 "])
 def test_a_name_that_is_no_cell_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"hog:{name} names no cell; wanted hog, or hog:N with N = 4, 8, 12 \.\. 64"):
-        build(name, layer=None, pool="mean")
+        build(Request(name))
 
 
-@pytest.mark.parametrize(("layer", "pool"), [("cells", "mean"), (None, "grid:2"), ("cells", "grid:2")])
-def test_a_layer_or_a_pool_would_have_no_effect_and_is_refused(layer: str | None, pool: str) -> None:
-    with pytest.raises(ValueError, match="hog has no layers and no pooling; leave `layer` and `pool` out"):
-        build("8", layer=layer, pool=pool)
+@pytest.mark.parametrize("given", [{"layer": "cells"}, {"pool": "grid:2"}])
+def test_a_layer_or_a_pool_would_have_no_effect_and_is_refused(given: dict[str, str]) -> None:
+    (name,) = given
+    with pytest.raises(ValidationError, match=f"{name} would have no effect: the visual backbone hog:8 heeds crop"):
+        FeatureSettings(backbone="hog:8", **given)
 
 
 def test_a_picture_smaller_than_a_cell_is_refused() -> None:

@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from looking import HEARD, RATE, looks
 from media import brightness, click, even_ticks, tone, write_media
 from numpy.typing import NDArray
 
 from cache.clock import Clock
 from cache.track import Track
+from extract.backbones.registry import Windows
 from extract.backbones.weights import build_backbone, digest_of_state
 from extract.clips import Clip
-from extract.decode import Frames, MediaError, Samples, View, decode
+from extract.decode import Frames, MediaError, Samples, decode
+from extract.picture import View
 from extract.recipe import FeatureSettings
 from extract.settings import ExecutionSettings
 from extract.worker import Worker
 
-RATE = 16000
 FACE = FeatureSettings(
     backbone="torchvision:resnet18", weights="random:3", layer="layer1", crop={"size_px": 31}, dtype="float32"
 )
@@ -45,7 +47,7 @@ def tracks(path: Path, features: dict[str, FeatureSettings], batch_rows: int = 6
 
 
 def sound_of(path: Path) -> tuple[int, NDArray[np.float32]]:
-    pieces = [piece for piece in decode(path, rate_hz=RATE) if isinstance(piece, Samples)]
+    pieces = [piece for piece in decode(path, hearings=[HEARD]) if isinstance(piece, Samples)]
     return pieces[0].start, np.concatenate([piece.values for piece in pieces])
 
 
@@ -64,8 +66,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_visual_row_is_its_frame_s_through_the_network(film: Path) -> None:
     track = tracks(film, {"face": FACE})["face"]
     view = View("square", 31)
-    pieces = [piece for piece in decode(film, views=[view]) if isinstance(piece, Frames)]
-    pixels = np.concatenate([piece.pixels[view] for piece in pieces])
+    pieces = [piece for piece in decode(film, look=looks(view)) if isinstance(piece, Frames)]
+    pixels = np.concatenate([piece.cut[view].pixels for piece in pieces])
     assert track.clock == Clock.explicit(
         np.concatenate([piece.clock.all_ticks() for piece in pieces]), pieces[0].clock.tick_seconds
     )
@@ -103,10 +105,15 @@ def test_the_person_on_the_right_is_seen_there(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ sound
 
 
+def window_of(feature: FeatureSettings) -> int:
+    assert isinstance(feature.spec.sound, Windows)
+    return feature.spec.sound.window_samples
+
+
 def by_hand(path: Path, feature: FeatureSettings, module: torch.nn.Module) -> NDArray[np.float32]:
     """Row i is the network's view of the window centred on sample first + i * hop, silence beyond the ends."""
     _, sound = sound_of(path)
-    window, hop = feature.spec.window_samples, feature.hop_samples
+    window, hop = window_of(feature), feature.hop_samples
     padded = np.concatenate([np.zeros(window // 2), sound, np.zeros(window)]).astype(np.float32)
     rows = [padded[start : start + window] for start in range(0, len(sound), hop)]
     with torch.inference_mode():
@@ -155,7 +162,7 @@ def test_a_clip_without_sound_has_a_track_of_no_rows(tmp_path: Path) -> None:
 def test_sound_shorter_than_one_window_still_has_its_rows(tmp_path: Path) -> None:
     path = write_media(tmp_path / "a.mp4", even_ticks(5, 25), sound=tone(300, 0.15))
     samples = len(sound_of(path)[1])
-    assert samples < ZHAO.spec.window_samples
+    assert samples < window_of(ZHAO)
     assert len(tracks(path, {"zhao": ZHAO})["zhao"]) == -(-samples // ZHAO.hop_samples)
 
 
@@ -167,7 +174,7 @@ def test_no_batch_is_larger_than_asked_and_the_numbers_are_the_same(film: Path, 
     features = {"face": FACE, "mel": MEL}
     worker = Worker(features, ExecutionSettings(device="cpu", batch_rows=batch_rows))
     sizes: list[int] = []
-    for module in worker._modules.values():
+    for module in worker._kit.modules.values():
         module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     found = worker.extract(clip_of(film), list(features)).tracks
     assert max(sizes) == batch_rows
@@ -194,7 +201,7 @@ def test_dtype_is_what_was_asked_for_and_an_overflow_names_the_feature(film: Pat
     found = tracks(film, {"mel": half})["mel"]
     np.testing.assert_array_equal(found.values, tracks(film, {"mel": MEL})["mel"].values.astype(np.float16))
     worker = Worker({"loud": half}, ExecutionSettings(device="cpu"))
-    worker._modules["loud"].register_forward_hook(lambda module, given, out: out * 1e6)
+    worker._kit.modules["loud"].register_forward_hook(lambda module, given, out: out * 1e6)
     with pytest.raises(ValueError, match=r"loud has values up to .* more than float16 holds .* `dtype: float32`"):
         worker.extract(clip_of(film), ["loud"])
 
@@ -225,7 +232,7 @@ def test_an_error_of_the_network_ends_the_decoding(film: Path) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("out of memory, say")
 
-    worker._modules["face"].register_forward_pre_hook(fail)
+    worker._kit.modules["face"].register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="out of memory, say") as caught:
         worker.extract(clip_of(film), ["face"])
     assert caught.tb is not None, "whoever keeps the error keeps its frames, and yet:"

@@ -218,14 +218,18 @@ def test_folder_that_cannot_be_written(root, tools, monkeypatch, capsys):
 
 def test_installs_the_build_tools_first_and_then_everything_pinned(root, tools, capsys):
     assert set_up() == 0
-    assert tools.steps() == [f"venv {root / '.venv'}", "pip hatchling editables", "pip --no-build-isolation -e .[dev]"]
+    assert tools.steps() == [
+        f"venv {root / '.venv'}",
+        "pip hatchling editables",
+        "pip --no-build-isolation -e .[dev,face,timm]",
+    ]
     assert "setting up .venv: about 3 minutes and 6 GB, once (log: .venv/duet-setup.log)" in capsys.readouterr().out
 
 
 def test_torch_index(root, tools, capsys):
     assert set_up("--torch-index", CPU_INDEX) == 0
     assert tools.steps()[2] == f"pip --no-deps --index-url {CPU_INDEX} torch torchvision"
-    assert tools.steps()[3] == "pip --no-build-isolation -e .[dev]"
+    assert tools.steps()[3] == "pip --no-build-isolation -e .[dev,face,timm]"
     assert "2 GB" in capsys.readouterr().out
 
 
@@ -263,7 +267,7 @@ def test_changed_input_installs_again_in_place(root, tools, name):
     tools.asked.clear()
     (root / name).write_text("# changed\n")
     assert set_up() == 0
-    assert tools.steps() == ["pip hatchling editables", "pip --no-build-isolation -e .[dev]"]
+    assert tools.steps() == ["pip hatchling editables", "pip --no-build-isolation -e .[dev,face,timm]"]
     tools.asked.clear()
     assert set_up() == 0
     assert not tools.asked

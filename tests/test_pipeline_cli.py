@@ -20,7 +20,7 @@ from pipeline import cli as command_line
 from pipeline import stages
 from pipeline.cli import cli
 
-COMMANDS = ("check", "demo", "extract", "fuse", "report")
+COMMANDS = ("check", "demo", "extract", "faces", "fuse", "models", "report")
 HEAVY = {"torch", "torchvision", "transformers", "numpy", "av", "zarr", "rich", "dask", "h5py", "scipy"}
 RECIPE = """\
 title: small
@@ -159,7 +159,7 @@ def test_a_corrupt_clip_is_code_1_and_mended_code_0(corpus: Path) -> None:
     done = duet(corpus, "extract", "x.yaml")
     assert (done.code, done.out) == (1, "store: x.zarr\n")
     assert "FAILED b: b.mp4: " in done.err
-    assert done.err.endswith("1 clip failed; mend what is wrong and run the same command again: only these are done\n")
+    assert done.err.endswith("--retry-failed tries all of these again, and nothing else\n")
     video.write_bytes(whole)
     done = duet(corpus, "extract", "x.yaml")
     assert done.code == 0
@@ -188,8 +188,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The recipe and device that a stage was called with; the stage does nothing."""
     found: dict[str, Any] = {}
 
-    def note(recipe: Any, device: str | None = None) -> Any:
-        found.update(recipe=recipe, device=device)
+    def note(recipe: Any, device: str | None = None, **more: Any) -> Any:
+        found.update(recipe=recipe, device=device, **more)
         raise ValueError("asked")
 
     for stage in ("extract", "fuse", "demo"):
@@ -200,7 +200,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_options_reach_the_stages(folder: Path, asked: dict[str, Any]) -> None:
     duet(folder, "extract", "x.yaml", "--device", "cuda:1", "execution.batch_rows=3")
     assert (asked["recipe"].execution.device, asked["recipe"].execution.batch_rows) == ("cuda:1", 3)
-    duet(folder, "extract", "--device", "auto", "x.yaml")
+    assert asked["retry_failed"] is False
+    duet(folder, "extract", "--device", "auto", "x.yaml", "--retry-failed")
+    assert asked["retry_failed"] is True
     assert asked["recipe"].execution.device == "cpu", "auto leaves it to the recipe"
     both = ["fuse.features.voice=mel", "fuse.components.voice=3", "fuse.training.shift={voice: 1, audio: 2}"]
     duet(folder, "fuse", "x.yaml", "--device", "mps", "--model", "mlp", "--seeds", "7", "--modalities", " voice", *both)
@@ -232,7 +234,7 @@ def test_the_demo_s_options(tmp_path: Path, asked: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("wrong"), OSError(28, "No space left on device")])
 def test_known_errors_become_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(stages, "extract", fail)
@@ -241,7 +243,7 @@ def test_known_errors_become_one_line(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_our_own_mistakes_are_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise KeyError("ours")
 
     monkeypatch.setattr(stages, "extract", fail)
@@ -250,7 +252,7 @@ def test_our_own_mistakes_are_not_hidden(folder: Path, monkeypatch: pytest.Monke
 
 
 def test_stopped_by_the_keyboard_is_code_130_and_a_clear_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages, "extract", stop)

@@ -243,6 +243,12 @@ def test_the_corpus_and_what_went_in_are_stated(store_path: Path, runs: Path) ->
         ({"kind": "random", "seed": 3}, "random, seed 3", True),
         ({"kind": "default", "name": "IMAGENET1K_V1"}, "default, IMAGENET1K_V1", False),
         ({"kind": "file", "sha256": "0123456789abcdef" * 4}, "file, sha256 0123456789abcdef", False),
+        (
+            {"kind": "hub", "config": "0" * 64, "tensors": ["fedcba9876543210" * 4]},
+            "hub, sha256 fedcba9876543210",
+            False,
+        ),
+        ({"kind": "random", "seed": 3, "config": "0" * 64}, "random, seed 3", True),
     ],
 )
 def test_weights_are_said_and_random_ones_noted(

@@ -102,7 +102,8 @@ def test_the_end_of_an_extraction(capsys: pytest.CaptureFixture[str]) -> None:
         "2 of 5 clips were in the store already; nothing of them was decoded",
         "1 new record of clips (labels, split or subject changed)",
         "FAILED b: b.mp4: the file ends early",
-        "1 clip failed; mend what is wrong and run the same command again: only these are done",
+        "1 clip failed; a file that is mended or put where it belongs is done by the next run, and --retry-failed "
+        "tries all of these again, and nothing else",
     ]
     show.extracted(summary(extracted=["a"], seconds=3.0), Path("x.zarr"))
     assert capsys.readouterr().err == "extracted 1 clip in 3.0 s\n", "of sound alone there are no frames to count"

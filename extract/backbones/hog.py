@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from extract.backbones.registry import Request
+
 _CELL_PX = 8  # unless the name says otherwise: hog:12
 _BINS = 12
 _PARTS = 4  # a cell is summed from 4 x 4 blocks, those of its neighbours with falling weight
@@ -22,10 +24,9 @@ _WEIGHTS = (1, 3, 5, 7, 7, 5, 3, 1)  # of 8 blocks in a row, in 32nds: linear in
 _FLOOR = 0.02  # energy of a flat cell: below it, noise is not blown up
 
 
-def build(name: str, *, layer: str | None, pool: str) -> nn.Module:
-    """name: pixels of a cell's edge, or nothing for 8. Raises ValueError for anything else, a layer or a pool."""
-    if layer is not None or pool != "mean":
-        raise ValueError("hog has no layers and no pooling; leave `layer` and `pool` out")
+def build(request: Request) -> nn.Module:
+    """request.model: pixels of a cell's edge, or nothing for 8. Raises ValueError for anything else."""
+    name = request.model
     if name and not (name.isdecimal() and 4 <= int(name) <= 64 and int(name) % _PARTS == 0):
         raise ValueError(f"backbone hog:{name} names no cell; wanted hog, or hog:N with N = 4, 8, 12 .. 64 pixels")
     return Hog(int(name or _CELL_PX))

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from extract.backbones.registry import Request
+
 _RATE_HZ = 16000
 _BANDS = 64
 _LOWEST_HZ, _HIGHEST_HZ = 60.0, 7600.0
@@ -18,9 +20,9 @@ _FFT = 1024
 _FLOOR = 1e-6
 
 
-def build(name: str) -> nn.Module:
+def build(request: Request) -> nn.Module:
     """Windows of sound [N, 400] in [-1, 1] to log band energies [N, 64]."""
-    del name
+    del request  # one network, one size
     return LogMel()
 
 

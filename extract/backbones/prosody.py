@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from extract.backbones.logmel import mel_triangles
+from extract.backbones.registry import Request
 
 _RATE_HZ = 16000
 _FRAME, _HOP, _FFT = 800, 320, 2048  # 50 ms every 20 ms
@@ -34,9 +35,9 @@ _OCTAVE_COST = 0.02  # a lag twice as long must fit better by this much (Boersma
 _VOICED = 0.45  # Boersma's threshold
 
 
-def build(name: str) -> nn.Module:
+def build(request: Request) -> nn.Module:
     """Windows of sound [N, 16000] in [-1, 1] to [N, 35]."""
-    del name
+    del request  # one network, one size
     return Prosody()
 
 

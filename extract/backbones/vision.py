@@ -7,21 +7,24 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
+from extract.backbones.registry import Request
+
 _HEADS = ("fc", "classifier", "heads", "head")  # what torchvision calls the module that ends in the classes
 
 
-def build(name: str, *, layer: str | None, pool: str) -> nn.Module:
+def build(request: Request) -> nn.Module:
     """The network with random weights, giving embeddings [N, D] of pixels [N, 3, S, S].
 
-    layer: a node of the network's graph, e.g. `layer2` of a resnet; None = the input of its classes.
+    request.layer: a node of the network's graph, e.g. `layer2` of a resnet; None = the input of its classes.
     Raises ValueError for an unknown name or layer.
     """
+    name = request.model
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise ValueError(f"torchvision has no classifier {name!r}; it has {', '.join(known)}")
     arguments = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     network = torchvision.models.get_model(name, weights=None, **arguments)
-    return Embedder(network, layer, pool)
+    return Embedder(network, request.layer, request.pool)
 
 
 def default_weights(name: str) -> dict[str, str]:

@@ -179,7 +179,7 @@ def _features(store: Store, experiments: Sequence[Experiment]) -> list[dict[str,
                 "modality": modality,
                 "key": key,
                 "recipe": recipe,
-                "weights": _said_of_weights(recipe["weights"]),
+                "weights": "imported" if recipe.get("kind") == "import" else _said_of_weights(recipe["weights"]),
             }
     return list(found.values())
 
@@ -189,6 +189,8 @@ def _said_of_weights(weights: Mapping[str, Any] | None) -> str:
         return "none"
     if weights["kind"] == "random":
         return f"random, seed {weights['seed']}"
+    if weights["kind"] == "hub":
+        return f"hub, sha256 {weights['tensors'][0][:16]}"
     return f"default, {weights['name']}" if weights["kind"] == "default" else f"file, sha256 {weights['sha256'][:16]}"
 
 

@@ -1,0 +1,1 @@
+"""Where the face is: detected or given, one person followed, cut out upright."""
