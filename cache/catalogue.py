@@ -134,9 +134,24 @@ class Catalogue:
                 self._records[record.clip] = current
                 return False
             generation = current.generation + 1 if current is not None else 1
-            attributes = {**merged.content(), "dimensions": ["valence", "arousal"]}
-            if self._store.write_record(record.clip, generation, attributes, merged.labels):
-                self._records[record.clip] = replace(merged, generation=generation)
+            if self._commit(merged, generation):
+                return True
+
+    def forget(self, clip: str, features: Collection[str]) -> bool:
+        """Make a generation that doesn't name these features the clip's newest; False if the newest names none of them.
+
+        To be done before their tracks are dropped, so that no newest record names what isn't there.
+        """
+        while True:
+            current = _newest(self._store, clip)
+            if current is None or current.tracks.keys().isdisjoint(features):
+                return False
+            left = replace(
+                current,
+                tracks={name: recipe for name, recipe in current.tracks.items() if name not in features},
+                sources={name: source for name, source in current.sources.items() if name not in features},
+            )
+            if self._commit(left, current.generation + 1):
                 return True
 
     def recipe_of(self, feature: str) -> str:
@@ -152,7 +167,7 @@ class Catalogue:
         if not digests:
             known = sorted({name for record in self for name in record.tracks})
             raise StoreError(
-                f"store {self._store.path} has no feature {feature!r}; it has {', '.join(known) or 'none'}. "
+                f"store {self._store.location} has no feature {feature!r}; it has {', '.join(known) or 'none'}. "
                 "Name one of these, or run `duet extract` with a recipe that has it"
             )
         if len(digests) > 1:
@@ -160,17 +175,26 @@ class Catalogue:
                 f"{digest[:16]}: {len(clips)} clips, e.g. {clips[0]}" for digest, clips in digests.items()
             )
             raise StoreError(
-                f"feature {feature!r} belongs to {len(digests)} recipes in {self._store.path} ({counts}); "
+                f"feature {feature!r} belongs to {len(digests)} recipes in {self._store.location} ({counts}); "
                 "run `duet extract` again so that every clip has it by the same settings"
             )
         return next(iter(digests))
 
+    def _commit(self, record: Record, generation: int) -> bool:
+        attributes = {**record.content(), "dimensions": ["valence", "arousal"]}
+        if not self._store.write_record(record.clip, generation, attributes, record.labels):
+            return False
+        self._records[record.clip] = replace(record, generation=generation)
+        return True
 
-def _newest(store: Store, clip: str) -> Record | None:
-    generations = store.generations(clip)
-    if not generations:
-        return None
-    attributes, labels = store.read_record(clip, generations[-1])
+
+def record_of(store: Store, clip: str, generation: int) -> Record:
+    """One generation of a clip's record. Raises StoreError if it isn't there or is damaged."""
+    return as_record(clip, generation, *store.read_record(clip, generation))
+
+
+def as_record(clip: str, generation: int, attributes: Mapping[str, Any], labels: Track | None) -> Record:
+    """The record that `content` and its labels were written from. Raises KeyError if a part is missing."""
     return Record(
         clip=clip,
         media=attributes["media"],
@@ -183,8 +207,13 @@ def _newest(store: Store, clip: str) -> Record | None:
         sources=attributes.get("sources", {}),
         native_range=tuple(attributes.get("native_range", (-1.0, 1.0))),
         notes=tuple(attributes["notes"]),
-        generation=generations[-1],
+        generation=generation,
     )
+
+
+def _newest(store: Store, clip: str) -> Record | None:
+    generations = store.generations(clip)
+    return record_of(store, clip, generations[-1]) if generations else None
 
 
 def _digest_of_labels(labels: Track) -> str:

@@ -8,15 +8,16 @@ two that write the same thing one wins and both go on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from cache.key import TrackKey
+from cache.key import TrackKey, folder_name
 from cache.track import Track
 
 FORMAT = "duet-store"
-VERSION = 1
+VERSION = 2
 
 
 class StoreError(ValueError):
@@ -26,7 +27,7 @@ class StoreError(ValueError):
 class Store(Protocol):
     """What every back end does."""
 
-    path: Path
+    location: str  # its path or address, as it was opened
 
     def has(self, key: TrackKey) -> bool:
         """Whether the track is there, whole."""
@@ -43,6 +44,22 @@ class Store(Protocol):
         """A track, or the rows [start, stop) of it. Raises StoreError if it isn't there or is damaged."""
         ...
 
+    def shape(self, key: TrackKey) -> tuple[int, int]:
+        """Rows and columns of a track, found without reading its numbers. Raises StoreError if it isn't there."""
+        ...
+
+    def size_bytes(self, key: TrackKey) -> int:
+        """What the track takes up. Raises StoreError if it isn't there."""
+        ...
+
+    def drop(self, key: TrackKey) -> bool:
+        """Remove a track, at once for every reader that opens it from now on. False if it wasn't there."""
+        ...
+
+    def faults(self, key: TrackKey) -> list[str]:
+        """Read all of a track again: what is wrong with it, in words; nothing if it is sound."""
+        ...
+
     def provenance(self, key: TrackKey) -> dict[str, Any]:
         """Where and with what a track was computed."""
         ...
@@ -53,6 +70,14 @@ class Store(Protocol):
 
     def recipe_keys(self, recipe: str) -> Iterator[TrackKey]:
         """The keys of all tracks of one recipe."""
+        ...
+
+    def stray(self) -> list[str]:
+        """What lies in the store and is neither a track nor a record that can be read: damaged or foreign things."""
+        ...
+
+    def drop_stray(self, name: str) -> None:
+        """Remove what `stray` named."""
         ...
 
     def clips(self) -> list[str]:
@@ -71,21 +96,58 @@ class Store(Protocol):
         """The attributes and labels of one generation."""
         ...
 
+    def drop_record(self, clip: str, generation: int) -> bool:
+        """Remove one generation of a clip's record. False if it wasn't there."""
+        ...
 
-def local_folder(path: Path) -> Path:
-    """Beside a store: what belongs to this machine and not to the data (unfinished writes, digests, failures)."""
-    return path.with_name(path.name + ".local")
+    def record_faults(self, clip: str, generation: int) -> list[str]:
+        """Read one generation again: what is wrong with it, in words; nothing if it is sound."""
+        ...
 
 
-def open_store(path: Path, *, writable: bool = False) -> Store:
-    """Open the store at `path`; its suffix chooses the back end. Creates it if it is writable and not there.
+def is_remote(location: str | Path) -> bool:
+    """Whether a store lies behind an address of fsspec, such as s3://bucket/x.zarr."""
+    return "://" in str(location)
 
-    Raises StoreError for a path that is no store, a store of a newer version, or an unknown suffix.
+
+def local_folder(location: str | Path) -> Path:
+    """What belongs to this machine and not to the data: unfinished writes, digests of media, failures.
+
+    Beside a store on a disk; of a store elsewhere in the user's cache folder, by its address.
     """
-    if path.suffix == ".zarr":
+    if not is_remote(location):
+        path = Path(location)
+        return path.with_name(path.name + ".local")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "duet" / "stores" / folder_name(str(location))
+
+
+def open_store(location: str | Path, *, writable: bool = False) -> Store:
+    """Open the store at a path or address; its suffix chooses the back end. Makes it if it is writable and not there.
+
+    Raises StoreError for a place that is no store, a store of a newer version, or an unknown suffix.
+    """
+    name = str(location)
+    if is_remote(name):
+        return _open_remote(name, writable)
+    if name.endswith(".zarr"):
         from cache.zarr_store import ZarrStore
 
-        return ZarrStore(path, writable=writable)
-    if path.suffix in (".h5", ".hdf5"):
-        raise StoreError(f"store {path} asks for HDF5, which this version can't write yet; name it {path.stem}.zarr")
-    raise StoreError(f"store {path} has the suffix {path.suffix!r}; wanted a path that ends in .zarr")
+        return ZarrStore(Path(name), writable=writable)
+    if name.endswith((".h5", ".hdf5")):
+        from cache.hdf5_store import HDF5Store
+
+        return HDF5Store(Path(name), writable=writable)
+    raise StoreError(f"store {name} ends in {Path(name).suffix!r}; wanted .zarr (a path or an address), .h5 or .hdf5")
+
+
+def _open_remote(address: str, writable: bool) -> Store:
+    if not address.endswith(".zarr"):
+        raise StoreError(f"store {address} is an address; wanted one that ends in .zarr (HDF5 is for disks)")
+    if address.startswith(("file://", "local://")):  # a disk can rename: the store of disks is the safer one
+        from fsspec.implementations.local import LocalFileSystem
+
+        return open_store(str(LocalFileSystem._strip_protocol(address)), writable=writable)
+    from cache.remote_store import RemoteStore
+
+    return RemoteStore(address, writable=writable)

@@ -20,7 +20,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Any
 
 from cache.store import Store, open_store
@@ -43,7 +42,7 @@ def outcomes(task: Task, jobs: Sequence[Job], store: Store, on_frames: OnFrames)
         return iter(())
     if task.execution.workers == 0:
         return _here(task, jobs, store, on_frames)
-    return _Crew(task, jobs, store.path, on_frames).run()
+    return _Crew(task, jobs, store.location, on_frames).run()
 
 
 class _Frames:
@@ -95,9 +94,9 @@ class _Crew:
         self,
         task: Task,
         jobs: Sequence[Job],
-        store: Path,
+        store: str,
         on_frames: OnFrames,
-        serve: Callable[[Connection, Task, Path], None] | None = None,
+        serve: Callable[[Connection, Task, str], None] | None = None,
     ) -> None:
         self._task, self._jobs, self._store, self._serve = task, jobs, store, serve or _serve
         self._frames = _Frames(on_frames)
@@ -227,7 +226,7 @@ def _cause(code: int | None) -> str:
     return f"ended with exit code {code}"
 
 
-def _serve(line: Connection, task: Task, store: Path) -> None:
+def _serve(line: Connection, task: Task, store: str) -> None:
     """What a worker process does: jobs from the line, one a thread, until the line says None or closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to answer
     speaking = threading.Lock()
@@ -243,7 +242,7 @@ def _serve(line: Connection, task: Task, store: Path) -> None:
         os._exit(1)  # the owner is gone
 
 
-def _work(line: Connection, say: Callable[[str, int, Any], None], task: Task, store: Path) -> None:
+def _work(line: Connection, say: Callable[[str, int, Any], None], task: Task, store: str) -> None:
     try:
         bench = Bench(task, open_store(store, writable=True))
     except ValueError as error:

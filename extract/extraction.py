@@ -144,7 +144,7 @@ def extract_corpus(
     began = time.perf_counter()
     digests = {name: digest_of(recipe) for name, recipe in plan.recipes.items()}
     catalogue = Catalogue(store)
-    failures = Failures(local_folder(store.path) / "failures.jsonl")
+    failures = Failures(local_folder(store.location) / "failures.jsonl")
     failed: dict[str, str] = {}
     put_off: list[str] = []
     work: list[_Work] = []
@@ -194,7 +194,7 @@ def _planned(
     clips: list[Clip], plan: Plan, digests: Mapping[str, str], store: Store, failed: dict[str, str]
 ) -> Iterator[_Work]:
     """What is missing of each clip; clips whose files are not there go into `failed`."""
-    digest = SourceDigests(local_folder(store.path) / "sources.jsonl")
+    digest = SourceDigests(local_folder(store.location) / "sources.jsonl")
     for clip in clips:
         absent = [path for path in clip.files() if not path.exists()]
         if absent:

@@ -37,12 +37,15 @@ class VisualRows:
         if not self._done:  # not one square in the whole clip: the network says how wide its rows would be
             blank = np.zeros((1, self.view.size_px, self.view.size_px, 3), np.uint8)
             self._done.append(cast(self._forward(blank)[:0], self._dtype, self._name))
-        present = np.concatenate(self._present)
-        rows = np.concatenate(self._done)
-        values = np.full((len(present), rows.shape[1]), np.nan, rows.dtype)
-        values[present] = rows
+        present, values = np.concatenate(self._present), np.concatenate(self._done)
+        self._done = []  # a long clip's rows are large: not more copies of them than needed
+        if not present.all():
+            rows = values
+            values = np.full((len(present), rows.shape[1]), np.nan, rows.dtype)
+            values[present] = rows
         kept = present if valid is None else present & valid
-        return Track.of(values, clock, kept, dtype=self._dtype, name=self._name)
+        values[~kept] = np.nan
+        return Track(values, kept, clock)
 
     def _flush(self) -> None:
         rows, step = np.concatenate(self._waiting), self._forward.batch_rows

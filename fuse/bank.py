@@ -144,6 +144,6 @@ def load_bank(
     if not records:
         splits = sorted({record.split for record in catalogue if record.labels is not None})
         raise StoreError(
-            f"store {store.path} has no labelled clip in split {split!r}; it has {', '.join(splits) or 'none'}"
+            f"store {store.location} has no labelled clip in split {split!r}; it has {', '.join(splits) or 'none'}"
         )
     return Bank([sequence(store, record, features, settings) for record in records], device)

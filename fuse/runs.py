@@ -40,7 +40,7 @@ class Run:
     folder: Path
     settings: FuseSettings
     seed: int
-    store: Path
+    store: str
     inputs: dict[str, Any]
 
     @property
@@ -53,7 +53,7 @@ class Run:
         return f"{self.settings.model} {'+'.join(sorted(self.settings.features))} seed {self.seed}"
 
 
-def plan_runs(settings: FuseSettings, catalogue: Catalogue, store: Path, runs: Path) -> list[Run]:
+def plan_runs(settings: FuseSettings, catalogue: Catalogue, store: str, runs: Path) -> list[Run]:
     """One run a seed, finished or not.
 
     Raises StoreError if a feature isn't in the store, ValueError if a group is in both splits.
@@ -148,7 +148,7 @@ def _bank(run: Run, split: str, device: str) -> Bank:
 
     settings = run.settings
     alignment = settings.alignment.model_dump(mode="json")
-    key = digest_of([str(run.store), run.inputs, split, dict(settings.features), alignment, device])
+    key = digest_of([run.store, run.inputs, split, dict(settings.features), alignment, device])
     if key not in _banks:
         store = open_store(run.store)
         catalogue = Catalogue(store)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cache_commands import cache_group
+
 if TYPE_CHECKING:
     from pipeline.settings import Recipe
 
@@ -24,6 +26,9 @@ _DEMO_RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
 @click.version_option(package_name="duet-affect", prog_name="duet")
 def cli() -> None:
     """Extract once, fuse many: cached audiovisual embeddings and fusion models of valence and arousal."""
+
+
+cli.add_command(cache_group)
 
 
 @cli.command()

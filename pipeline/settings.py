@@ -74,7 +74,7 @@ class Recipe(BaseModel):
     title: str
     corpus: CorpusSettings
     puppets: PuppetSettings | None = None
-    store: Path
+    store: str
     runs: Path
     report: Path
     faces: FaceSettings | None = None

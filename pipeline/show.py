@@ -74,7 +74,7 @@ def training(runs: Sequence[Run]) -> Iterator[Callable[[Run, dict[str, Any]], No
         yield show
 
 
-def extracted(summary: Summary, store: Path) -> None:
+def extracted(summary: Summary, store: str) -> None:
     """The end of stage one: what was done, what was there, what failed and how to go on."""
     if summary.extracted:
         pictures, pace = "", ""
@@ -123,7 +123,7 @@ def checked(report: CorpusReport, root: Path, as_json: bool) -> None:
             )
             for count in report.splits
         ]
-        _tabulated(str(root), columns, rows, right=range(1, 7))
+        tabulated(str(root), columns, rows, right=range(1, 7))
         for problem in report.problems:
             print(f"{_WEIGHTS[problem.weight]}: {problem}")
     failing = some(len(report.failing), "clip")
@@ -153,7 +153,7 @@ def table(report: dict[str, Any]) -> None:
             ("ceiling", "", "", *(_score(report["ceiling"][n]) for n in ("valence", "arousal", "mean")), "", "")
         )
     title = f"{report['title']}: CCC over all rows of the {report['report_split']} split"
-    _tabulated(title, columns, rows, right=range(2, 6))
+    tabulated(title, columns, rows, right=range(2, 6))
     for comparison in report["comparisons"]:
         print(f"{comparison['question']} {comparison['sentence']}")
 
@@ -184,7 +184,7 @@ def models(listed: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         )
         for entry in listed
     ]
-    _tabulated("backbones and face detectors", columns, rows, right=range(2, 4))
+    tabulated("backbones and face detectors", columns, rows, right=range(2, 4))
 
 
 def _weights(weights: Mapping[str, Any]) -> str:
@@ -205,7 +205,7 @@ def _worst_last(run: Mapping[str, Any]) -> tuple[bool, float]:
     return mean is None, -(mean or 0.0)
 
 
-def _tabulated(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: range) -> None:
+def tabulated(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: range) -> None:
     """A table on stdout: drawn on a terminal, elsewhere tab-separated. right: the columns of numbers."""
     output = Console(highlight=False)
     if output.is_terminal:

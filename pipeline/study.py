@@ -17,9 +17,7 @@ from pipeline.settings import StudySettings
 from pipeline.workers import end_with_parent
 
 
-def plan_study(
-    settings: FuseSettings, study: StudySettings, catalogue: Catalogue, store: Path, runs: Path
-) -> list[Run]:
+def plan_study(settings: FuseSettings, study: StudySettings, catalogue: Catalogue, store: str, runs: Path) -> list[Run]:
     """Every model of the study on every set of modalities, with every seed."""
     planned: list[Run] = []
     for model, modalities in product(study.models, study.modalities):

@@ -1,4 +1,7 @@
-"""Tiny real media for the tests: H.264 and AAC in MP4, with the times, clicks, offsets, holes and turns asked for."""
+"""Tiny real media for the tests, with the times, clicks, offsets, holes and turns asked for.
+
+H.264 and AAC in MP4; in .mov the sound is lossless, in .mpg it is MP2.
+"""
 
 from __future__ import annotations
 
@@ -92,9 +95,11 @@ def write_media(
             if aspect is not None:
                 video.codec_context.sample_aspect_ratio = aspect
         if sound is not None:
-            audio = container.add_stream("aac" if path.suffix != ".mpg" else "mp2", rate=sound_rate_hz)
+            codec = {".mpg": "mp2", ".mov": "pcm_s16le"}.get(path.suffix, "aac")
+            audio = container.add_stream(codec, rate=sound_rate_hz)
             audio.codec_context.layout = {1: "mono", 2: "stereo"}[len(sound)]
-            audio.codec_context.bit_rate = 128_000
+            if codec != "pcm_s16le":
+                audio.codec_context.bit_rate = 128_000
         if video is not None:
             for i, tick in enumerate(ticks or ()):
                 stored = np.ascontiguousarray(np.rot90(picture(i), -turned // 90))
@@ -108,7 +113,10 @@ def write_media(
                 if hole is not None and hole[0] <= n < hole[1]:
                     continue
                 part = np.ascontiguousarray(sound[:, start : start + _AAC_FRAME])
-                heard = av.AudioFrame.from_ndarray(part, format="fltp", layout=audio.codec_context.layout.name)
+                form = "fltp"
+                if codec == "pcm_s16le":
+                    part, form = np.ascontiguousarray((part * 32767).round().astype(np.int16).T.reshape(1, -1)), "s16"
+                heard = av.AudioFrame.from_ndarray(part, format=form, layout=audio.codec_context.layout.name)
                 heard.sample_rate, heard.pts, heard.time_base = sound_rate_hz, first + start, Fraction(1, sound_rate_hz)
                 packets += audio.encode(heard)
             packets += audio.encode(None)

@@ -104,3 +104,25 @@ def test_the_largest_float16_still_fits() -> None:
     mine = values()
     mine[0, 0] = np.finfo(np.float16).max
     assert Track.of(mine, CLOCK).values[0, 0] == 65504
+
+
+def test_every_half_is_taken_for_what_it_is() -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)[:, None]
+    clock = Clock.regular(Fraction(1, 25), len(halves))
+    with pytest.raises(ValueError, match=f"{2 * 2**10} valid rows hold values that are not finite, the first is row"):
+        Track(halves, np.ones(len(halves), bool), clock)
+    finite = np.isfinite(halves.astype(np.float64)).all(1)
+    assert len(Track.of(halves, clock, finite)) == len(halves)
+    swapped = halves.astype(">f2")
+    assert len(Track.of(swapped, clock, finite)) == len(halves)
+    with pytest.raises(ValueError, match="2048 valid rows hold values that are not finite"):
+        Track(swapped, np.ones(len(halves), bool), clock)
+
+
+def test_a_checked_track_is_not_looked_at_again_but_has_the_right_shapes() -> None:
+    bad = np.full((T, D), np.inf, np.float32)
+    assert Track.checked(bad, np.ones(T, bool), CLOCK).values is bad
+    with pytest.raises(ValueError, match="a track wants values"):
+        Track.checked(bad[1:], np.ones(T, bool), CLOCK)
+    with pytest.raises(ValueError, match="wanted one of float16"):
+        Track.checked(np.zeros((T, D), "i8"), np.ones(T, bool), CLOCK)

@@ -68,7 +68,7 @@ def edited(path: Path, *changes: tuple[str, str]) -> Path:
 def test_a_good_one_loads(file: Path) -> None:
     recipe = load_recipe(file)
     assert recipe.title == "a small one"
-    assert recipe.store == Path("s.zarr")
+    assert recipe.store == "s.zarr"
     assert dict(recipe.fuse.features) == {"video": "face", "audio": "voice"}
 
 
@@ -278,7 +278,7 @@ def test_overrides_are_laid_over_the_file(file: Path) -> None:
     assert list(recipe.features) == ["face", "voice", "mel"]
     assert recipe.features["mel"].hop_seconds == 0.02
     assert recipe.corpus.subjects == Path("a=b.csv")
-    assert recipe.store == Path("x.zarr")
+    assert recipe.store == "x.zarr"
     assert load_recipe(file, ["corpus.subjects=a.csv", "corpus.subjects="]).corpus.subjects is None
 
 
@@ -346,8 +346,8 @@ def test_a_shipped_recipe_is_sound(name: str) -> None:
     recipe = load_recipe(RECIPES / name)
     for model in MODELS:
         load_recipe(RECIPES / name, [f"fuse.model={model}"])
-    assert recipe.store.suffix == ".zarr"
-    assert recipe.store.parts[0] == "work", "what is written lies where git doesn't look"
+    assert recipe.store.endswith(".zarr")
+    assert recipe.store.startswith("work/"), "what is written lies where git doesn't look"
 
 
 def test_there_are_no_other_recipes_that_nobody_loads() -> None:
