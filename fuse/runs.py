@@ -148,7 +148,7 @@ def _bank(run: Run, split: str, device: str) -> Bank:
 
     settings = run.settings
     alignment = settings.alignment.model_dump(mode="json")
-    key = digest_of([run.store, run.inputs, split, dict(settings.features), alignment, device])
+    key = digest_of([str(run.store), run.inputs, split, dict(settings.features), alignment, device])
     if key not in _banks:
         store = open_store(run.store)
         catalogue = Catalogue(store)

@@ -278,7 +278,7 @@ def pip_commands(python: Path, torch_index: str, keep_downloads: bool) -> "list[
     if torch_index:
         # Their dependencies come with the rest: an index of torch holds some, rarely in the pinned versions.
         commands.append([*install, "--no-deps", "--index-url", torch_index, "torch", "torchvision"])
-    commands.append([*install, "--no-build-isolation", "-e", ".[dev,face,timm]"])
+    commands.append([*install, "--no-build-isolation", "-e", ".[dev,face,s3,timm]"])
     return commands
 
 

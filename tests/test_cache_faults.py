@@ -162,7 +162,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_half_there(
     tmp_path: Path, back_end: str, kills: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     location = tmp_path / BACK_ENDS[back_end]
-    found = killed_often(str(location), tmp_path, kills, wait_seconds=0.03 if kills < 100 else 0.08)
+    found = killed_often(str(location), tmp_path, kills, wait_seconds=0.03 if kills < 100 else 0.05)
     report(found, back_end, capsys)
     assert (found["lost"], found["wrong"]) == (0, 0)
     assert found["tracks written"] >= found["tracks told"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from puppets import DEMO
 from pydantic import ValidationError
 
 from cache.key import differences, digest_of
 from extract.backbones.identity import identify
 from extract.backbones.registry import BACKBONES, spec_of
+from extract.extraction import plan_features
+from extract.faces.settings import FaceSettings
+from extract.import_settings import ImportSettings, ImportTimeSettings
 from extract.recipe import CropSettings, FeatureSettings, Identity
 from extract.settings import CorpusSettings, ExecutionSettings
+from pipeline.settings import load_recipe
 
 FACE: dict[str, Any] = {
     "backbone": "torchvision:resnet18", "weights": "random:3", "layer": "layer2", "pool": "grid:2",
@@ -117,12 +123,146 @@ def test_another_revision_of_a_backbone_s_code_is_another_key(
     assert digest({"backbone": "logmel"}) == untouched
 
 
-def test_where_and_how_fast_can_not_reach_a_recipe() -> None:
-    """They are settings of their own; that a run with others finds its tracks is in test_extract_extraction."""
-    assert ExecutionSettings.model_fields.keys() == {
-        "device", "batch_rows", "decode_threads", "clips_at_once", "workers", "stall_seconds",
-    }  # fmt: skip
-    assert not FeatureSettings.model_fields.keys() & ExecutionSettings.model_fields.keys()
+# ------------------------------------------------------------------------------------------------ faces
+
+# Each method with every field that it heeds, and another value of it. What it does not heed, it refuses.
+DETECT: dict[str, Any] = {"method": "detect", "weights": "yunet"}
+OTHER_FACES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "detect": (DETECT, {"weights": "x.onnx", "longest_px": 641, "score": 0.61, "overlap": 0.31, "hold_seconds": 0.21}),
+    "box": ({"method": "box"}, {"hold_seconds": 0.21, "margin": 0.21}),
+    "crops": ({"method": "crops"}, {}),
+}
+
+
+def faces_recipe(settings: dict[str, Any]) -> dict[str, Any]:
+    """The faces' recipe; a detector is known by its digest, here one of its name."""
+    faces = FaceSettings(**settings)
+    return faces.recipe({"sha256": digest_of(faces.weights)} if faces.weights is not None else None)
+
+
+def test_every_field_of_the_faces_is_tried_below() -> None:
+    tried = {name for _, others in OTHER_FACES.values() for name in others} | {"method"}
+    assert FaceSettings.model_fields.keys() == tried
+    assert OTHER_FACES.keys() == set(typing.get_args(FaceSettings.model_fields["method"].annotation))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value"),
+    [(settings, name, value) for settings, others in OTHER_FACES.values() for name, value in others.items()],
+)
+def test_a_change_of_the_faces_is_another_key_of_what_sees_them(
+    settings: dict[str, Any], name: str, value: Any
+) -> None:
+    before, after = faces_recipe(settings), faces_recipe(settings | {name: value})
+    (line,) = differences(before, after)
+    assert line.startswith(f"{'detector.sha256' if name == 'weights' else name}: ")
+    feature = FeatureSettings(**FACE | {"crop": {"region": "face"}})
+    identity = identify(feature)
+    assert digest_of(feature.recipe(identity, before)) != digest_of(feature.recipe(identity, after))
+
+
+def test_another_way_to_the_face_and_another_revision_of_it_are_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {method: faces_recipe(settings) for method, (settings, _) in OTHER_FACES.items()}
+    assert len(set(map(digest_of, before.values()))) == len(before)
+    monkeypatch.setattr("extract.faces.settings.FACES_REVISION", 99)
+    assert all(differences(before[method], faces_recipe(OTHER_FACES[method][0])) for method in ("detect", "box"))
+    assert faces_recipe({"method": "crops"}) == before["crops"], "the corpus's crops are no work of ours"
+
+
+# ------------------------------------------------------------------------------------------------ imports
+
+TIMED: dict[str, Any] = {
+    "path": "{clip}.csv",
+    "time": {"column": "t", "end": "e", "unit": "s", "plus_seconds": "0.01"},
+    "where": {"face": 0},
+    "valid_at_least": {"sure": 0.5},
+}
+RATED: dict[str, Any] = {"path": "{clip}.h5", "dataset": "{clip}/x", "rate_hz": 25, "start_seconds": "0.1"}
+ARRAY: dict[str, Any] = {"path": "{clip}.npy", "time": {"path": "{clip}.t.npy", "unit": "s", "tick_us": 10}}
+OTHER_IMPORTS: list[tuple[dict[str, Any], str, Any]] = [
+    (TIMED, "where", {"face": 1}),
+    (TIMED, "valid_at_least", {"sure": 0.6}),
+    (TIMED, "dtype", "float16"),
+    (TIMED, "time.column", "t2"),
+    (TIMED, "time.end", None),
+    (TIMED, "time.unit", "ms"),
+    (TIMED, "time.plus_seconds", "0.02"),
+    (RATED, "rate_hz", "30000/1001"),
+    (RATED, "start_seconds", "0.2"),
+    (ARRAY, "time.unit", "ms"),
+    (ARRAY, "time.tick_us", 20),
+]
+# Where the numbers are; and of a table, which columns: their names as found enter the key, however they were asked for.
+IMPORT_PLACES: list[tuple[dict[str, Any], str, Any]] = [
+    (TIMED, "path", "deep/{media}.csv"),
+    (TIMED, "columns", ["AU*"]),
+    (TIMED, "ignore", ["frame"]),
+    (TIMED, "delimiter", ";"),
+    (RATED, "dataset", "other/{clip}"),
+    (ARRAY, "time.path", "{clip}/times.npy"),
+]
+
+
+def import_digest(settings: dict[str, Any], name: str = "", value: Any = None) -> str:
+    """The key of an import with one field changed, `time.unit` say, whatever columns its files have."""
+    changed = dict(settings)
+    outer, dot, inner = name.partition(".")
+    if name:
+        changed[outer] = settings[outer] | {inner: value} if dot else value
+    return digest_of(ImportSettings(**changed).recipe("it", ["x", "y"]))
+
+
+def test_every_field_of_an_import_is_tried_below() -> None:
+    tried = {name for _, name, _ in (*OTHER_IMPORTS, *IMPORT_PLACES)}
+    fields = ImportSettings.model_fields.keys() - {"time"}
+    fields |= {f"time.{name}" for name in ImportTimeSettings.model_fields}
+    assert fields - {"time.dataset"} == tried  # instead of a rate: the next test but one
+
+
+@pytest.mark.parametrize(("settings", "name", "value"), OTHER_IMPORTS)
+def test_a_change_of_what_an_import_is_is_another_key(settings: dict[str, Any], name: str, value: Any) -> None:
+    assert import_digest(settings, name, value) != import_digest(settings)
+
+
+@pytest.mark.parametrize(("settings", "name", "value"), IMPORT_PLACES)
+def test_a_change_of_where_an_import_is_is_the_same_key(settings: dict[str, Any], name: str, value: Any) -> None:
+    assert import_digest(settings, name, value) == import_digest(settings)
+
+
+def test_an_import_s_name_columns_and_datasets_of_times() -> None:
+    settings = ImportSettings(**TIMED)
+    recipes = [settings.recipe("it", ["x"]), settings.recipe("it", ["y"]), settings.recipe("its", ["x"])]
+    recipes += [ImportSettings(**RATED).recipe("it", 3), ImportSettings(**RATED).recipe("it", 5)]
+    assert len(set(map(digest_of, recipes))) == 5
+    timed = {"path": "{clip}.h5", "dataset": "x", "time": {"dataset": "t", "unit": "s"}}
+    assert import_digest(timed, "time.dataset", "u") == import_digest(timed)
+
+
+# ------------------------------------------------------------------------------------------------ execution
+
+OTHER_EXECUTION: dict[str, Any] = {
+    "device": "cuda:1", "batch_rows": 3, "decode_threads": 2, "clips_at_once": 5, "workers": 7, "stall_seconds": 11.0,
+}  # fmt: skip
+
+
+def test_every_field_of_the_execution_is_tried_below() -> None:
+    assert ExecutionSettings.model_fields.keys() == OTHER_EXECUTION.keys()
+    kinds = (FeatureSettings, FaceSettings, ImportSettings, CropSettings)
+    for settings in kinds:
+        assert not settings.model_fields.keys() & ExecutionSettings.model_fields.keys()
+
+
+@pytest.mark.parametrize(("name", "value"), OTHER_EXECUTION.items())
+def test_where_and_how_fast_can_not_reach_a_key(name: str, value: Any) -> None:
+    """By the road of a whole recipe file; that a run with others finds its tracks is in test_extract_extraction."""
+    keys = []
+    for overrides in ((), (f"execution.{name}={value}",)):
+        recipe = load_recipe(DEMO, overrides)
+        assert (getattr(recipe.execution, name) == value) == bool(overrides)
+        plan = plan_features(recipe.features, recipe.faces, [], recipe.corpus.root)
+        keys.append({feature: digest_of(meant) for feature, meant in plan.recipes.items()})
+    assert keys[0] == keys[1]
+    assert keys[0].keys() == {"face", "voice"}
 
 
 def test_weights_from_a_file_are_known_by_their_bytes_not_their_path(tmp_path: Path) -> None:

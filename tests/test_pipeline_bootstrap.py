@@ -221,7 +221,7 @@ def test_installs_the_build_tools_first_and_then_everything_pinned(root, tools, 
     assert tools.steps() == [
         f"venv {root / '.venv'}",
         "pip hatchling editables",
-        "pip --no-build-isolation -e .[dev,face,timm]",
+        "pip --no-build-isolation -e .[dev,face,s3,timm]",
     ]
     assert "setting up .venv: about 3 minutes and 6 GB, once (log: .venv/duet-setup.log)" in capsys.readouterr().out
 
@@ -229,7 +229,7 @@ def test_installs_the_build_tools_first_and_then_everything_pinned(root, tools, 
 def test_torch_index(root, tools, capsys):
     assert set_up("--torch-index", CPU_INDEX) == 0
     assert tools.steps()[2] == f"pip --no-deps --index-url {CPU_INDEX} torch torchvision"
-    assert tools.steps()[3] == "pip --no-build-isolation -e .[dev,face,timm]"
+    assert tools.steps()[3] == "pip --no-build-isolation -e .[dev,face,s3,timm]"
     assert "2 GB" in capsys.readouterr().out
 
 
@@ -267,7 +267,7 @@ def test_changed_input_installs_again_in_place(root, tools, name):
     tools.asked.clear()
     (root / name).write_text("# changed\n")
     assert set_up() == 0
-    assert tools.steps() == ["pip hatchling editables", "pip --no-build-isolation -e .[dev,face,timm]"]
+    assert tools.steps() == ["pip hatchling editables", "pip --no-build-isolation -e .[dev,face,s3,timm]"]
     tools.asked.clear()
     assert set_up() == 0
     assert not tools.asked
