@@ -255,6 +255,37 @@ def test_what_somebody_drops_meanwhile_is_not_damaged(store: Store) -> None:
     assert kinds(found) == [("missing", "a")], "but a record that misses it is"
 
 
+class Unstated:
+    """A store in which nothing, or something else, states the recipe of a feature."""
+
+    def __init__(self, store: Store, stated: dict[str, dict[str, Any]]) -> None:
+        self._store, self._stated = store, stated
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def recipes(self) -> dict[str, dict[str, Any]]:
+        return {digest: recipe for digest, recipe in self._stated.items() if any(self._store.recipe_keys(digest))}
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({}, "has tracks, but nothing states the recipe"),
+        ({DIGESTS["face"]: RECIPES["old"]}, "the recipe that is stated has another digest"),
+    ],
+)
+def test_a_recipe_that_nobody_states_costs_its_tracks(store: Store, stated: dict[str, Any], said: str) -> None:
+    voice = {DIGESTS["voice"]: RECIPES["voice"]}
+    spoilt: Any = Unstated(store, voice | stated)
+    found = verify(spoilt)
+    assert [(fault.kind, fault.name, fault.said) for fault in found.faults] == [
+        ("recipe", DIGESTS["face"][:SHORT], said)
+    ]
+    assert (repair(spoilt, found).tracks, verify(spoilt).sound) == (3, True)
+    assert {name for record in Catalogue(store) for name in record.tracks} == {"voice"}
+
+
 # ------------------------------------------------------------------------------------------------ drop
 
 
